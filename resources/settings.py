@@ -49,6 +49,8 @@ def parse_routes(text: str) -> dict[str, str]:
     for part in filter(None, (p.strip() for p in text.split(","))):
         origin, separator, target = part.partition("=")
         if not separator or "://" not in origin or "://" not in target:
-            raise ValueError(f"LUCA_ROUTES: {part!r} is not ORIGIN=ORIGIN, like http://a.test=http://127.0.0.1:80")
+            raise ValueError(
+                f"LUCA_ROUTES: {part!r} is not ORIGIN=ORIGIN, like http://a.test=http://127.0.0.1:80"
+            )
         routes[origin.rstrip("/")] = target.rstrip("/")
     return routes
