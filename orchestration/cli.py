@@ -1,0 +1,43 @@
+"""The `luca` command. Each sub-command lives in orchestration/commands/<name>.py, loaded when used."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "demo": "Run the whole lifecycle on the sample; end with a served, traced answer.",
+    "ui": "Open Dagster with its daemon, on the same store and instance.",
+    "ask": "Ask the served model; the answer comes with its trace.",
+    "trace": "Name the documents, items and licences in which a text stands.",
+    "takedown": "Name everything that a source item reached.",
+    "sources": "List and check the catalogue.",
+    "store": "List, show, verify and clean the store.",
+    "keys": "Create, list and revoke the gateway's API keys.",
+    "down": "Stop what is being served.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when it runs: `luca --help` stays instant."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"orchestration.commands.{name}")
+        command: click.Command = getattr(module, name)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(package_name="luca")
+def main() -> None:
+    """LUCA: the whole life of a domain language model about life."""

@@ -1,0 +1,31 @@
+"""`luca ui`: Dagster's web page and daemon on the demo's store and instance."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from orchestration.profile import profile_for
+
+
+@click.command()
+@click.option(
+    "--sample", type=click.Path(path_type=Path), help="Folder of items; default: the shipped sample."
+)
+@click.option("--port", default=3000, show_default=True, help="Port of the web page, on loopback.")
+def ui(sample: Path | None, port: int) -> None:
+    """Open Dagster with its daemon, on the same store and instance as the demo."""
+    from deploy.local.stand import Upstream
+
+    profile = profile_for(sample)
+    with Upstream.start(
+        profile.items, mapping=profile.mapping, log=profile.home / "upstream.log"
+    ) as upstream:
+        profile.activate(upstream.url)
+        click.echo(f"Dagster on http://127.0.0.1:{port} (Ctrl-C stops it). Instance: {profile.dagster_home}")
+        dagster = [sys.executable, "-m", "dagster", "dev", "-m", "orchestration.definitions"]
+        code = subprocess.call([*dagster, "-h", "127.0.0.1", "-p", str(port)])
+    raise SystemExit(code)

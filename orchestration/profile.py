@@ -1,0 +1,82 @@
+"""What one demo or UI session runs on: which items, which catalogue, which folder for everything it makes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.settings import PROJECT, Settings
+
+SAMPLE = PROJECT / "deploy" / "local" / "sample"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A folder of items behind the loopback upstream, and the home of what is made from it.
+
+    mapping: dotted module that lists the items of a folder which has no items.jsonl of its own.
+    origin: the address that the catalogue names; it is routed to the upstream's loopback port.
+    """
+
+    name: str
+    items: Path
+    mapping: str | None
+    origin: str
+    home: Path
+    catalog: Path
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of the Dagster instance."""
+        return self.home / "dagster"
+
+    def activate(self, upstream_url: str) -> Settings:
+        """Set the environment for this process and its children; make the Dagster instance's folder."""
+        self.dagster_home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PROJECT / "deploy" / "dagster.yaml", self.dagster_home / "dagster.yaml")
+        os.environ["LUCA_HOME"] = str(self.home)
+        os.environ.setdefault("LUCA_CATALOG", str(self.catalog))
+        os.environ["LUCA_ROUTES"] = f"{self.origin}={upstream_url}"
+        os.environ["DAGSTER_HOME"] = str(self.dagster_home)
+        # The upstream asks for a key, as the real Xeno-canto does; any will do on loopback.
+        os.environ.setdefault("XENO_CANTO_KEY", "local-demo-key")
+        return Settings.from_environment()
+
+
+def profile_for(sample: Path | None) -> Profile:
+    """The shipped sample, or a folder of real items; ValueError says what a folder must have."""
+    home = Settings.from_environment().home
+    if sample is None or sample.resolve() == SAMPLE:
+        return Profile(
+            name="sample",
+            items=SAMPLE,
+            mapping=None,
+            origin="http://sample.luca.test",
+            home=home,
+            catalog=PROJECT / "deploy" / "local" / "catalog.yaml",
+        )
+    folder = sample.resolve()
+    if (folder / "INDEX.tsv").is_file():
+        return Profile(
+            name="golden",
+            items=folder,
+            mapping="tests.golden.mapping",
+            origin="http://golden.luca.test",
+            home=home / "golden",
+            catalog=PROJECT / "tests" / "golden" / "catalog.yaml",
+        )
+    if (folder / "items.jsonl").is_file() and (folder / "catalog.yaml").is_file():
+        return Profile(
+            name=folder.name,
+            items=folder,
+            mapping=None,
+            origin="http://sample.luca.test",
+            home=home / folder.name,
+            catalog=folder / "catalog.yaml",
+        )
+    raise ValueError(
+        f"{folder}: neither INDEX.tsv (golden items) nor items.jsonl with catalog.yaml is here. "
+        "See deploy/local/sample/README.md for how a folder of items looks."
+    )
