@@ -41,9 +41,11 @@ def size(number: int) -> str:
 class RunPrinter:
     """Follows a run's event log in a thread of its own and prints a line per thing that happened."""
 
-    def __init__(self, instance: dg.DagsterInstance, run_id: str, jobs: Path, out: TextIO) -> None:
+    def __init__(self, instance: dg.DagsterInstance, mark: str, jobs: Path, out: TextIO) -> None:
+        """`mark` is the run's tag ``luca/demo``: the run's own id is not known before it starts."""
         self.instance = instance
-        self.run_id = run_id
+        self.mark = mark
+        self.run_id: str | None = None
         self.jobs = jobs
         self.out = out
         self.failures: list[str] = []
@@ -73,7 +75,21 @@ class RunPrinter:
             self._drain()
             self._print_jobs()
 
+    @property
+    def status(self) -> dg.DagsterRunStatus | None:
+        """The run's status now; None if it never started."""
+        run = self.instance.get_run_by_id(self.run_id) if self.run_id else None
+        return run.status if run else None
+
+    def _find_run(self) -> None:
+        runs = self.instance.get_runs(dg.RunsFilter(tags={"luca/demo": self.mark}), limit=1)
+        self.run_id = runs[0].run_id if runs else None
+
     def _drain(self) -> None:
+        if self.run_id is None:
+            self._find_run()
+        if self.run_id is None:
+            return
         connection = self.instance.get_records_for_run(self.run_id, cursor=self._cursor)
         self._cursor = connection.cursor
         for record in connection.records:
