@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -39,6 +40,7 @@ from resources.manifest import (
     StoreError,
     artifact_folder,
     artifact_key,
+    canonical_json,
     check_digest,
     check_name,
     check_sha256,
@@ -155,14 +157,23 @@ class Store:
         code_version: str = "",
         key: str | None = None,
         run: Mapping[str, Any] | None = None,
+        promote: bool = True,
     ) -> ArtifactWriter:
         """A context manager that publishes the artifact when it is left without an exception.
 
         `inputs`: name -> version of the artifacts that it is built from. `key`: see `artifact_key`, which
-        is the default. `run`: who built it (unversioned).
+        is the default. `run`: who built it (unversioned). `promote=False` leaves HEAD as it is, until
+        `adopt` (its checks passed) or `hold` (they did not).
         """
         return ArtifactWriter(
-            self, name, dict(inputs or {}), dict(parameters or {}), code_version, key, dict(run or {})
+            self,
+            name,
+            dict(inputs or {}),
+            dict(parameters or {}),
+            code_version,
+            key,
+            dict(run or {}),
+            promote=promote,
         )
 
     def head(self, name: str) -> Manifest | None:
@@ -195,13 +206,27 @@ class Store:
         return manifest if all(sizes.get(file.sha256) == file.bytes for file in manifest.files) else None
 
     def adopt(self, manifest: Manifest) -> None:
-        """Make a published artifact HEAD again. Raises ArtifactMissing if it is no longer there."""
+        """Make a published artifact HEAD and lift any hold. Raises ArtifactMissing if it is not there."""
         with self.backend.guard():
             if self.get(manifest.name, manifest.version) is None:
                 raise ArtifactMissing(
                     f"{manifest.name}@{manifest.version} is not in {self.uri}: build it again"
                 )
             self.point(f"artifacts/{manifest.name}/HEAD", manifest.version)
+            self.backend.delete(f"artifacts/{manifest.name}/HELD")
+
+    def hold(self, manifest: Manifest, checks: Sequence[str]) -> None:
+        """Say that a published artifact failed these checks: what depends on it must wait (see `held`).
+
+        HEAD stays on the last version that passed. The next `adopt` of any version lifts the hold.
+        """
+        body = canonical_json({"version": manifest.version, "checks": sorted(checks)}, "hold")
+        self.backend.replace(f"artifacts/{manifest.name}/HELD", body)
+
+    def held(self, name: str) -> dict[str, Any] | None:
+        """``{"version", "checks"}`` of the version that failed its checks last, or None."""
+        body = self.backend.read(f"artifacts/{check_name(name)}/HELD")
+        return None if body is None else json.loads(body)
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of the published artifacts that start with `prefix`, sorted."""
@@ -277,7 +302,7 @@ class Store:
             if not any(found == (name, version) for found in self.backend.artifacts(check_name(name))):
                 raise ArtifactMissing(f"{name}@{version} is not in {self.uri}")
             head = f"artifacts/{name}/HEAD"
-            if self._pointer(head) == version:
+            if self.pointer(head) == version:
                 left = [v for v in self._newest_first(name) if v != version]
                 if left:
                     self.backend.replace(head, f"{left[0]}\n".encode())
@@ -285,7 +310,7 @@ class Store:
                     self.backend.delete(head)
             self.backend.retract(name, version)
             for key in self.backend.keys(name):
-                if self._pointer(f"artifacts/{name}/keys/{key}") == version:
+                if self.pointer(f"artifacts/{name}/keys/{key}") == version:
                     self.backend.delete(f"artifacts/{name}/keys/{key}")
 
     def verify(
@@ -315,7 +340,8 @@ class Store:
 
     # Pointers
 
-    def _pointer(self, key: str) -> str | None:
+    def pointer(self, key: str) -> str | None:
+        """The version that HEAD or a key (a path in the store) names, or None."""
         body = self.backend.read(key)
         text = None if body is None else body.decode("ascii", "replace").strip()
         return text if text and is_version(text) else None
@@ -323,7 +349,7 @@ class Store:
     def _follow(self, key: str, name: str) -> Manifest | None:
         # Twice: the version may be deleted between the two reads, and the pointer moved with it.
         for _ in range(2):
-            version = self._pointer(key)
+            version = self.pointer(key)
             if version is None:
                 return None
             manifest = self.get(name, version)
@@ -333,7 +359,7 @@ class Store:
 
     def point(self, key: str, version: str) -> None:
         """Make HEAD or a key (a path in the store) name a version; for the writer."""
-        if self._pointer(key) != version:
+        if self.pointer(key) != version:
             self.backend.replace(key, f"{version}\n".encode())
 
     def _newest_first(self, name: str) -> list[str]:

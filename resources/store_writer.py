@@ -74,6 +74,7 @@ class ArtifactWriter:
         code_version: str,
         key: str | None,
         run: dict[str, Any],
+        promote: bool = True,
     ) -> None:
         check_name(name)
         for input_name, version in inputs.items():
@@ -86,6 +87,7 @@ class ArtifactWriter:
         self._store = store
         self._inputs, self._parameters, self._run = inputs, parameters, run
         self._code_version = code_version
+        self._promote = promote
         self._files: dict[str, FileEntry] = {}
         self._references: set[bytes] = set()
         self._lease: Lease | None = None
@@ -178,7 +180,8 @@ class ArtifactWriter:
                 self._check_objects(files)
                 backend.publish(manifest, lease)
                 self._store.point(f"artifacts/{self.name}/keys/{self.key}", version)
-                self._store.point(f"artifacts/{self.name}/HEAD", version)
+                if self._promote:
+                    self._store.point(f"artifacts/{self.name}/HEAD", version)
                 published = self._store.get(self.name, version)
             if published is not None:
                 return published

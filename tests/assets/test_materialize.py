@@ -1,9 +1,6 @@
 """Adopt, build, check, promote: and a failed check holds across runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -27,7 +24,7 @@ def location(tmp_path: Path, content: str, built: list[str]) -> dg.Definitions:
     checks = {"good": good}
 
     @dg.asset(key=KEY, check_specs=check_specs(KEY, checks))
-    def thing(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult[Any]:
+    def thing(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:
         def build(writer: ArtifactWriter) -> None:
             built.append(content)
             writer.add("text.txt", content.encode())
@@ -45,7 +42,7 @@ def location(tmp_path: Path, content: str, built: list[str]) -> dg.Definitions:
         )
 
     @dg.asset(key=["mixture", "next"], deps=[dg.AssetKey(KEY)])
-    def after(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult[Any]:
+    def after(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:
         manifest = require(context, store.open(), "documents/thing")
         return dg.MaterializeResult(metadata={"saw": manifest.version})
 
