@@ -1,0 +1,39 @@
+"""What can go wrong with a request, by what the caller should do about it."""
+
+from __future__ import annotations
+
+
+class HttpError(Exception):
+    """A request that gave no usable answer. The message names the address, without its secrets."""
+
+    def __init__(self, message: str, status: int | None = None):
+        super().__init__(message)
+        self.status = status
+
+
+class Unreachable(HttpError):
+    """No answer, or only busy ones, after all retries: try again later."""
+
+
+class Transient(HttpError):
+    """An answer that says nothing yet (an empty body, a busy message under 200): retried."""
+
+
+class Denied(HttpError):
+    """Upstream refuses (401, 403, 451, a challenge page). Never worked around."""
+
+
+class Gone(HttpError):
+    """404 or 410."""
+
+
+class BadResponse(HttpError):
+    """An answer that makes no sense here: an unexpected status, HTML for XML, a redirect loop."""
+
+
+class TooLarge(HttpError):
+    """More bytes than the limit."""
+
+
+class DamagedPayload(HttpError):
+    """Bytes that are not those upstream promises (length, checksum)."""
