@@ -1,0 +1,29 @@
+"""The language of a text: what its source states, unless the text plainly is another.
+
+resiliparse's detector compares byte profiles (Cavnar and Trenkle's out-of-place rank; above 1200 it is
+usually wrong). It is asked for long texts alone, and believed against the source only where its rank is good.
+"""
+
+from __future__ import annotations
+
+MIN_CHARACTERS = 400
+GOOD_RANK = 900
+
+
+def detect_language(text: str) -> tuple[str | None, int]:
+    """(ISO 639-1 code or None, rank) of the first 20,000 characters; None for short or unclear texts."""
+    if len(text) < MIN_CHARACTERS:
+        return None, 0
+    from resiliparse.parse.lang import detect_fast
+
+    code, rank = detect_fast(text[:20_000])
+    return (code if code != "unknown" and rank <= GOOD_RANK else None), rank
+
+
+def choose_language(stated: str | None, detected: str | None) -> str | None:
+    """BCP 47 tag: the stated one where the detected one is unknown or agrees with it in its first part."""
+    if detected is None:
+        return stated
+    if stated and stated.split("-")[0].lower() == detected:
+        return stated
+    return detected
