@@ -71,7 +71,7 @@ async def chat(state: State, exchange: Exchange) -> None:
     if wait:
         state.metrics.limited["tokens"].inc()
         raise too_many(
-            f"More than {key.limits.tokens_per_minute:g} tokens a minute. Wait {wait:.1f} s or ask for fewer.",
+            f"More than {key.limits.tokens_per_minute:g} tokens a minute. Wait {wait:.1f} s, or ask less.",
             wait,
             "token_limit_exceeded",
         )

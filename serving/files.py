@@ -43,7 +43,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def append_lines(path: Path, lines: bytes) -> None:
-    """Append whole lines in one write; a line torn by an earlier kill is closed first, and spoils only itself."""
+    """Append whole lines in one write; a line torn by an earlier kill is closed first."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         size = os.fstat(descriptor).st_size

@@ -1,16 +1,19 @@
 """The gateway as a service: `python -m serving.gateway_service JOBDIR`.
 
-spec.json: {"folder": LUCA_HOME/serving, "port": wanted loopback port, "limits": {GatewayConfig fields}}. The routes
-come from the folder (serving/config.py), so the process outlives the releases that it serves.
+spec.json: {"folder": LUCA_HOME/serving, "port": wanted loopback port, "limits": {GatewayConfig fields}}.
+The routes come from the folder (serving/config.py), so the process outlives the releases that it serves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
     state = State(config, load_vocabulary=load_vocabulary, trace_text=trace_text)
     listener = listen(int(spec.get("port", DEFAULT_PORT)))
     url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-    server = uvicorn.Server(server_config(Gateway(state)))
+    server = Server(server_config(Gateway(state)))
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(_serve(server, listener, folder, url))
     return 0 if server.started else 1
+
+
+class Server(uvicorn.Server):
+    """uvicorn's own handlers raise the signal again after a clean end; here, being told to end is success."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
 def server_config(application: Gateway) -> uvicorn.Config:

@@ -1,4 +1,4 @@
-"""Answers as people read them: letters that the vocabulary lifted to private code points come back as letters."""
+"""Answers as people read them: what the vocabulary lifted to private code points comes back as letters."""
 
 from __future__ import annotations
 

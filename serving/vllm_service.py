@@ -5,8 +5,8 @@ own worth the name, so nothing else may reach it), waits for its health, says so
 when vLLM ends (with its failure) or on TERM.
 
 Start-up, measured on two cores with a model of a few MB: 95 s compiled, 42 s with --enforce-eager, 36 s with
-a KV cache of a few dozen blocks instead of the whole reserve (filling 1 GiB with zeros takes five seconds). The
-rest is three processes that import vLLM one after the other, 12 CPU-seconds each.
+a KV cache of a few dozen blocks instead of the whole reserve (filling 1 GiB with zeros takes five seconds).
+The rest is three processes that import vLLM one after the other, 12 CPU-seconds each.
 """
 
 from __future__ import annotations
