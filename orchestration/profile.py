@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resources.settings import PROJECT, Settings
+
+if TYPE_CHECKING:
+    from deploy.local.stand import Upstream
 
 SAMPLE = PROJECT / "deploy" / "local" / "sample"
 
@@ -31,6 +37,23 @@ class Profile:
     def dagster_home(self) -> Path:
         """Folder of the Dagster instance."""
         return self.home / "dagster"
+
+    @contextmanager
+    def upstream(self) -> Iterator[Upstream]:
+        """The loopback upstream over the items, for as long as the block lasts."""
+        from deploy.local.stand import Upstream
+
+        self.home.mkdir(parents=True, exist_ok=True)
+        log = self.home / "upstream.log"
+        upstream = (
+            Upstream.start(mapping=self.mapping, root=self.items, log=log)
+            if self.mapping
+            else Upstream.start(self.items, log=log)
+        )
+        try:
+            yield upstream
+        finally:
+            upstream.stop()
 
     def activate(self, upstream_url: str) -> Settings:
         """Set the environment for this process and its children; make the Dagster instance's folder."""

@@ -19,27 +19,26 @@ from orchestration.profile import Profile, profile_for
 
 
 @click.command()
-@click.option("--sample", type=click.Path(path_type=Path), help="Folder of items; default: the shipped sample.")
+@click.option(
+    "--sample", type=click.Path(path_type=Path), help="Folder of items; default: the shipped sample."
+)
 @click.option("--recipe", default="tiny", show_default=True, help="A training recipe, by name.")
 @click.option("--stop", is_flag=True, help="Stop the served model at the end; the default leaves it up.")
 def demo(sample: Path | None, recipe: str, stop: bool) -> None:
     """Run the whole lifecycle on the sample; end with a served, traced answer."""
-    from deploy.local.stand import Upstream
-
     started = time.monotonic()
     try:
         profile = profile_for(sample)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    profile.home.mkdir(parents=True, exist_ok=True)
-    log = profile.home / "upstream.log"
-    with Upstream.start(profile.items, mapping=profile.mapping, log=log) as upstream:
+    with profile.upstream() as upstream:
         settings = profile.activate(upstream.url)
-        click.echo(f"LUCA demo: recipe {recipe} on {profile.items}\n  store {settings.store}\n  upstream {upstream.url}\n")
+        click.echo(f"LUCA demo: recipe {recipe}, items from {profile.items}")
+        click.echo(f"  store {settings.store}, loopback upstream {upstream.url}\n")
         run_lifecycle(profile, recipe)
     from orchestration.closing import print_closing
 
-    print_closing(profile, recipe, seconds=time.monotonic() - started)
+    print_closing(settings, recipe, sample, seconds=time.monotonic() - started)
     if stop:
         from orchestration.commands.down import stop_services
 

@@ -18,12 +18,8 @@ from orchestration.profile import profile_for
 @click.option("--port", default=3000, show_default=True, help="Port of the web page, on loopback.")
 def ui(sample: Path | None, port: int) -> None:
     """Open Dagster with its daemon, on the same store and instance as the demo."""
-    from deploy.local.stand import Upstream
-
     profile = profile_for(sample)
-    with Upstream.start(
-        profile.items, mapping=profile.mapping, log=profile.home / "upstream.log"
-    ) as upstream:
+    with profile.upstream() as upstream:
         profile.activate(upstream.url)
         click.echo(f"Dagster on http://127.0.0.1:{port} (Ctrl-C stops it). Instance: {profile.dagster_home}")
         dagster = [sys.executable, "-m", "dagster", "dev", "-m", "orchestration.definitions"]
