@@ -137,14 +137,14 @@ def gc(
     leases = backend.leases(lease_seconds)
     cutoff = min([now - grace_seconds, *(lease.started for lease in leases)])
     report.writers = len(leases)
-    manifests = [m for n, v in list(backend.artifacts("")) if (m := store.get(n, v)) is not None]
-    doomed = [] if keep is None else _superseded(store, manifests, keep, cutoff, leases)
-    gone = {(m.name, m.version) for m in doomed}
-    needed = _mark(store, [m for m in manifests if (m.name, m.version) not in gone])
-    for manifest in doomed:
-        report.versions.append(_label(manifest))
-        if not dry_run:
-            _retract(store, manifest)
+    gone: set[tuple[str, str]] = set()
+    if keep is not None:
+        for manifest in _superseded(store, _manifests(store), keep, cutoff, leases):
+            if dry_run or _retract(store, manifest):
+                gone.add((manifest.name, manifest.version))
+                report.versions.append(_label(manifest))
+    # After the removal: a version that a writer made HEAD again meanwhile is among these.
+    needed = _mark(store, [m for m in _manifests(store) if (m.name, m.version) not in gone or not dry_run])
     if not dry_run:
         _drop_dangling_keys(store)
     for entry in backend.objects():
@@ -203,12 +203,17 @@ def _published(manifest: Manifest) -> float:
     return datetime.fromisoformat(manifest.published_at).timestamp()
 
 
-def _retract(store: Store, manifest: Manifest) -> None:
-    """Remove a superseded version, unless a writer made it HEAD again meanwhile."""
+def _manifests(store: Store) -> list[Manifest]:
+    return [m for n, v in list(store.backend.artifacts("")) if (m := store.get(n, v)) is not None]
+
+
+def _retract(store: Store, manifest: Manifest) -> bool:
+    """Remove a superseded version, unless a writer made it HEAD again meanwhile; whether it was removed."""
     with store.backend.guard(exclusive=True):
-        head = store.head(manifest.name)
-        if head is None or head.version != manifest.version:
-            store.backend.retract(manifest.name, manifest.version)
+        if store.pointer(f"artifacts/{manifest.name}/HEAD") == manifest.version:
+            return False
+        store.backend.retract(manifest.name, manifest.version)
+        return True
 
 
 def _drop_dangling_keys(store: Store) -> None:
