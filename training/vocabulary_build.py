@@ -20,6 +20,7 @@ from training.alphabets import (
     PATTERN,
     PIECE_LETTERS,
     TEXT_PATTERN,
+    UNKNOWN,
     glue_tokens,
     without_lifted,
 )
@@ -86,7 +87,8 @@ def build_vocabulary(
     letters: dict[str, list[str]] = {}
     for kind, sequences in (("dna", corpus.dna), ("protein", corpus.protein)):
         room = getattr(sizes, kind) - len(LETTERS[kind])
-        learnt = letter_tokens((s.upper() for s in sequences), LETTERS[kind], room, PIECE_LETTERS)
+        known = (UNKNOWN[kind].sub("", s.upper()) for s in sequences)
+        learnt = letter_tokens(known, LETTERS[kind], room, PIECE_LETTERS)
         letters[kind] = [*LETTERS[kind], *learnt]
     patches = sample_vectors(patch_rows(corpus.image, shape), codebook_sample, IMAGE_WIDTH, seed)
     frames = sample_vectors((audio_frames(*a) for a in corpus.audio), codebook_sample, AUDIO_WIDTH, seed)
