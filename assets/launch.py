@@ -17,7 +17,7 @@ import dagster as dg
 from assets.materialize import Check, Describe, settle
 
 if TYPE_CHECKING:
-    from resources.launcher import Job, LocalLauncher
+    from resources.launcher import Job, LocalLauncher, Program
     from resources.manifest import Manifest
     from resources.store import Store
 
@@ -70,21 +70,38 @@ def launch(
             "run": {"dagster_run_id": context.run_id},
             **(spec_extra or {}),
         }
-        command = Program((sys.executable, "-m", program), dict(env or {}))
-        try:
-            job = launcher.submit(key, command, spec)
-            if job.attached and job.state == "succeeded":
-                # It succeeded once, and its artifact is gone since: make it again.
-                job = launcher.submit(key, command, spec, again=True)
-            job.follow(follower(context))
-            follow(context, job)
-        except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-            cancel_if_asked(context, launcher, key)
-            raise
-        manifest = store.cached(name, key)
-        if manifest is None:
-            raise failure(job, f"{program} ended well but published no {name} with key {key}")
-    return settle(context, store, manifest, describe=describe, checks=checks or {}, reused=reused)
+        manifest = made_by_job(
+            context, store, launcher, spec, Program((sys.executable, "-m", program), dict(env or {}))
+        )
+    result = settle(context, store, manifest, describe=describe, checks=checks or {}, reused=reused)
+    forget_follower(launcher, key)
+    return result
+
+
+def made_by_job(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    launcher: LocalLauncher,
+    spec: Mapping[str, Any],
+    program: Program,
+) -> Manifest:
+    """Submit or attach, follow to the end, and return what the job published under its key."""
+    name, key = spec["artifact"], spec["key"]
+    try:
+        job = launcher.submit(key, program, spec)
+        if job.attached and job.state == "succeeded" and store.cached(name, key) is None:
+            # It succeeded once, and its artifact is gone since: make it again.
+            job = launcher.submit(key, program, spec, again=True)
+        job.follow(follower(context))
+        follow(context, job)
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
+        cancel_if_asked(context, launcher, key)
+        raise
+    manifest = store.cached(name, key)
+    if manifest is None:
+        job.unfollow()
+        raise failure(job, f"{program.argv[-1]} ended well but published no {name} with key {key}")
+    return manifest
 
 
 def follow(context: dg.AssetExecutionContext, job: Job) -> None:
@@ -114,6 +131,7 @@ def follow(context: dg.AssetExecutionContext, job: Job) -> None:
         time.sleep(POLL_SECONDS)
     stop_if_over(context, job)
     if state != "succeeded":
+        job.unfollow()
         raise failure(job, f"job {job.key} {state}: {job.reason}")
 
 
@@ -130,11 +148,21 @@ def progress_line(progress: Mapping[str, Any] | None) -> str:
 
 def follower(context: dg.AssetExecutionContext) -> dict[str, Any]:
     """Who waits for the job now; `orchestration/orphans.py` reads it."""
+    from resources.processes import myself
+
     return {
         "dagster_run_id": context.run_id,
+        "process": myself().to_json(),
         "asset_key": list(context.asset_key.path),
         "partition_key": context.partition_key if context.has_partition_key else None,
     }
+
+
+def forget_follower(launcher: LocalLauncher, key: str) -> None:
+    """The job's end has been seen and settled: nobody need be brought back for it."""
+    job = launcher.job(key)
+    if job is not None and not job.active:
+        job.unfollow()
 
 
 def run_status(context: dg.AssetExecutionContext) -> dg.DagsterRunStatus | None:

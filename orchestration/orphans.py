@@ -11,8 +11,6 @@ saw the job's end takes away):
 - the run is alive, or the job is a service: nothing to do.
 """
 
-from __future__ import annotations
-
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +31,7 @@ MOST_REATTACHMENTS = 5
 COUNT_TAG = "luca/reattachments"
 
 
-def finding(instance: dg.DagsterInstance, job: Job) -> tuple[Finding, dg.DagsterRun | None]:
+def finding(instance: dg.DagsterInstance, job: "Job") -> tuple[Finding, dg.DagsterRun | None]:
     """What became of the run that follows a job, and that run (None: deleted, or never one)."""
     follower = job.follower() or {}
     if not job.active and (job.state != "succeeded" or not follower):
@@ -51,7 +49,7 @@ def finding(instance: dg.DagsterInstance, job: Job) -> tuple[Finding, dg.Dagster
     return ("unattended" if follower_gone(job, follower) else "followed"), run
 
 
-def follower_gone(job: Job, follower: dict[str, Any]) -> bool:
+def follower_gone(job: "Job", follower: dict[str, Any]) -> bool:
     """Whether the process that follows is gone from this machine, for LOST_FOLLOWER_SECONDS.
 
     Since nobody saw it die, the time is counted from when this was noticed first. A follower in another
@@ -68,7 +66,7 @@ def follower_gone(job: Job, follower: dict[str, Any]) -> bool:
     return time.time() - float(follower["noticed_gone_at"]) >= LOST_FOLLOWER_SECONDS
 
 
-def reattach(job: Job, run: dg.DagsterRun | None) -> dg.RunRequest | None:
+def reattach(job: "Job", run: dg.DagsterRun | None) -> dg.RunRequest | None:
     """A run of the asset that made the job; None when the job does not say which, or after too many."""
     follower = job.follower() or {}
     path = follower.get("asset_key")

@@ -225,7 +225,7 @@ def _run(payload: bytes) -> bytes:
             initializer()
             _initialized.add(initializer)
         result = Success(function(item))
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: an item must not end the map
         return pickle.dumps(_failed(error))
     try:
         return pickle.dumps(result)
@@ -233,5 +233,5 @@ def _run(payload: bytes) -> bytes:
         return pickle.dumps(Failed("NotPicklable", f"the result: {error}"))
 
 
-def _failed(error: Exception) -> Failed:
+def _failed(error: BaseException) -> Failed:
     return Failed(type(error).__name__, str(error), traceback.format_exc())

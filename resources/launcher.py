@@ -139,7 +139,12 @@ class Job:
         write_json(self.directory / "follower.json", run)
 
     def follower(self) -> dict[str, Any] | None:
+        """Who waits for the job, or None once whoever did has seen its end."""
         return read_json(self.directory / "follower.json")
+
+    def unfollow(self) -> None:
+        """The follower has seen the job's end and made of it what it had to."""
+        (self.directory / "follower.json").unlink(missing_ok=True)
 
     def wait(
         self,

@@ -25,6 +25,10 @@ def fail_on_three(x: int) -> int:
     return x
 
 
+def leave(x: int) -> int:
+    raise SystemExit(x)
+
+
 def sleep(seconds: float) -> float:
     time.sleep(seconds)
     return seconds

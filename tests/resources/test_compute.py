@@ -37,6 +37,11 @@ def test_an_exception_is_reported_by_item_and_the_rest_goes_on(workers: int) -> 
     assert all(isinstance(result, Success) for result in results.values())
 
 
+def test_an_item_that_calls_exit_ends_nothing_but_itself() -> None:
+    ((_, result),) = LocalCompute(1).map(functions.leave, [("x", 3)])
+    assert isinstance(result, Failed) and (result.error_type, result.message) == ("SystemExit", "3")
+
+
 def test_no_more_items_are_taken_than_the_bound() -> None:
     taken = 0
 
