@@ -153,14 +153,15 @@ def blocks(windows: Iterable[Window], layout: Layout) -> Iterator[NDArray[Any]]:
 
 def tar_member(name: str, rows: NDArray[Any]) -> bytes:
     """A tar header, an npy header padded to 512 bytes, the numbers, padding; no dates, no owners."""
-    fields = {"descr": rows.dtype.newbyteorder("<").str, "fortran_order": False, "shape": rows.shape}
-    described = repr(fields).encode()
+    little = rows.dtype.newbyteorder("<")
+    described = repr({"descr": little.str, "fortran_order": False, "shape": rows.shape}).encode()
     header = b"\x93NUMPY\x01\x00" + (TAR_BLOCK - 10).to_bytes(2, "little")
-    body = header + described.ljust(TAR_BLOCK - 11) + b"\n" + rows.astype(fields["descr"]).tobytes()
+    body = header + described.ljust(TAR_BLOCK - 11) + b"\n" + rows.astype(little).tobytes()
     info = tarfile.TarInfo(name)
     info.size = len(body)
     info.mode = 0o444
-    return info.tobuf(tarfile.USTAR_FORMAT) + body.ljust(round_up(len(body)), b"\0")
+    head: bytes = info.tobuf(tarfile.USTAR_FORMAT)
+    return head + body.ljust(round_up(len(body)), b"\0")
 
 
 class IndexWriter:

@@ -131,7 +131,7 @@ class TraceIndex:
         summary = json.loads(store.read_file(manifest, SUMMARY_FILE))
         self.shards: list[str] = summary["shards"]
         suffixes = map_array(store.file_path(manifest, SUFFIXES_FILE))
-        self.array = SuffixArray(map_bytes(store.file_path(manifest, TEXT_FILE)), memoryview(suffixes))
+        self.array = SuffixArray(map_bytes(store.file_path(manifest, TEXT_FILE)), memoryview(suffixes))  # type: ignore[arg-type]
         self.spans: NDArray[np.int64] = map_array(store.file_path(manifest, SPANS_FILE))
         self.documents = read_documents(store, manifest)
         self.starts: NDArray[np.int64] = self.documents["start"].to_numpy()

@@ -129,12 +129,11 @@ def no_payload(sha256: str) -> bytes:
 def add_array(writer: ArtifactWriter, name: str, array: NDArray[Any]) -> None:
     """An .npy file, streamed."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
-    )
+    fields = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(header, fields)  # type: ignore[no-untyped-call]
     with writer.open(name) as sink:
         sink.write(header.getvalue())
-        sink.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        sink.write(np.ascontiguousarray(array).data.cast("B"))
 
 
 def write_documents(writer: ArtifactWriter, facts: Sequence[Mapping[str, Any]]) -> None:

@@ -35,7 +35,7 @@ class Passage(NamedTuple):
 
 
 def verbatim_passages(array: SuffixArray, query: str, least: int) -> list[Passage]:
-    """All maximal passages of at least `least` characters, trimmed to words, none inside another, in order."""
+    """The maximal passages of at least `least` characters, trimmed to words, none inside another."""
     kept: list[Passage] = []
     for passage in maximal(array, query):
         if passage.size < least:

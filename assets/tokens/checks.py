@@ -100,7 +100,7 @@ def nothing_forged(store: Store, manifest: Manifest) -> Verdict:
 
 
 def every_document_accounted(store: Store, manifest: Manifest) -> Verdict:
-    """Every planned document of the split stands in the windows or is rejected with a reason, and no other."""
+    """Every planned document of the split stands in windows or is rejected with a reason; no other does."""
     from training.shards import INDEX_FILE, ShardReader
 
     split = ShardReader(store, manifest).strata["split"]
@@ -139,13 +139,13 @@ def windows_read_back(store: Store, manifest: Manifest) -> Verdict:
     reader = ShardReader(store, manifest)
     size, pad = reader.strata["vocabulary_size"], reader.strata["pad"]
     count = len(reader)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, SPOT_WINDOWS)).astype(np.int64)) if count else []
+    chosen: list[int] = np.unique(np.linspace(0, count - 1, min(count, SPOT_WINDOWS)).astype(int)).tolist()
     for number in chosen:
-        row = reader.windows([int(number)])[0]
+        row = reader.windows([number])[0]
         used = int(reader.index["length"][number])
         if not 0 < used <= reader.length or (row[used:] != pad).any() or row.max() >= size:
             return Verdict(False, f"window {number} is not {used} ids below {size} and padding")
-        spans = reader.spans(int(number))
+        spans = reader.spans(number)
         if spans[0].start != 0 or spans[-1].end != used:
             return Verdict(False, f"window {number}: its documents do not fill it")
     return Verdict(True, f"{len(chosen):,} of {count:,} windows")
@@ -169,9 +169,7 @@ def passages_found(store: Store, manifest: Manifest) -> Verdict:
         found = index.trace(text, least=20, most_spans=1, most_places=1)
         places = [place for span in found.spans for place in span.places]
         if not places or not places[0].windows or not places[0].licence:
-            return Verdict(
-                False, f"a passage of {facts['document_id']} leads to no document, window or licence"
-            )
+            return Verdict(False, f"a passage of {facts['document_id']} leads to no window or licence")
     return Verdict(True, f"{looked} passages")
 
 

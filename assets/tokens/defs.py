@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -34,11 +35,7 @@ TRACE_CODE = code_version(
     *ENCODING, "training.trace_build", "training.suffix_array", "training.shards", "assets.tokens.planned"
 )
 UPSTREAM = [dg.AssetKey(["documents", "unique"]), dg.AssetKey(["mixture", "plan"])]
-COMMON: dict[str, Any] = {
-    "group_name": STAGE,
-    "owners": ["team:ml-engineering"],
-    "kinds": {"python", "parquet"},
-}
+OWNERS = ["team:ml-engineering"]
 
 
 def key(name: str) -> dg.AssetKey:
@@ -52,8 +49,10 @@ def stage_definitions(settings: Settings) -> dg.Definitions:
 
 
 @dg.asset(
-    **{**COMMON, "kinds": {"python", "huggingface"}},
     key=key("vocabulary"),
+    group_name=STAGE,
+    owners=OWNERS,
+    kinds={"python", "huggingface"},
     deps=UPSTREAM,
     code_version=VOCABULARY_CODE,
     check_specs=check_specs([STAGE, "vocabulary"], VOCABULARY_CHECKS),
@@ -102,14 +101,16 @@ def vocabulary(context: dg.AssetExecutionContext, store: StoreResource) -> dg.Ma
 
 
 @dg.asset(
-    **COMMON,
     key=key("shards"),
+    group_name=STAGE,
+    owners=OWNERS,
+    kinds={"python", "parquet"},
     deps=[key("vocabulary"), *UPSTREAM],
     code_version=SHARDS_CODE,
     check_specs=check_specs([STAGE, "shards"], SHARD_CHECKS),
     description=(
-        "The training documents as overlapping windows of token ids, in WebDataset shards, with an index that "
-        "names every window's shard, stratum and documents."
+        "The training documents as overlapping windows of token ids, in WebDataset shards, with an index "
+        "that names every window's shard, stratum and documents."
     ),
 )
 def shards(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult[Any]:
@@ -118,8 +119,10 @@ def shards(context: dg.AssetExecutionContext, store: StoreResource) -> dg.Materi
 
 
 @dg.asset(
-    **COMMON,
     key=key("heldout"),
+    group_name=STAGE,
+    owners=OWNERS,
+    kinds={"python", "parquet"},
     deps=[key("vocabulary"), *UPSTREAM],
     code_version=SHARDS_CODE,
     check_specs=check_specs([STAGE, "heldout"], SHARD_CHECKS),
@@ -163,8 +166,10 @@ def publish_shards(
 
 
 @dg.asset(
-    **COMMON,
     key=key("trace_index"),
+    group_name=STAGE,
+    owners=OWNERS,
+    kinds={"python", "parquet"},
     deps=[key("vocabulary"), key("shards"), *UPSTREAM],
     code_version=TRACE_CODE,
     check_specs=check_specs([STAGE, "trace_index"], TRACE_CHECKS),
@@ -209,7 +214,7 @@ def trace_index(context: dg.AssetExecutionContext, store: StoreResource) -> dg.M
     )
 
 
-def inputs_of(plan: Manifest, tables: dict[str, Manifest] | Any) -> dict[str, Manifest]:
+def inputs_of(plan: Manifest, tables: Mapping[str, Manifest]) -> dict[str, Manifest]:
     """The plan and the document tables that it draws on, as `publish` wants them."""
     return {"plan": plan, **{f"documents/{source}": manifest for source, manifest in tables.items()}}
 
@@ -219,8 +224,8 @@ def input_manifest(store: Store, manifest: Manifest, name: str) -> Manifest:
     found = store.get(name, manifest.inputs[name])
     if found is None:
         raise dg.Failure(
-            f"{manifest.name} {manifest.version} was made from {name} {manifest.inputs[name]}, which is not in "
-            f"{store.uri}: materialize {name} and {manifest.name} again.",
+            f"{manifest.name} {manifest.version} was made from {name} {manifest.inputs[name]}, which is not "
+            f"in {store.uri}: materialize {name} and {manifest.name} again.",
             allow_retries=False,
         )
     return found

@@ -60,8 +60,8 @@ class PlannedDocuments:
                     yield row
             if missing:
                 raise ValueError(
-                    f"{PLAN} names {min(missing)} and {len(missing) - 1} more that {DOCUMENTS}{source} lacks: "
-                    f"materialize {PLAN} again"
+                    f"{PLAN} names {min(missing)} and {len(missing) - 1} more that are not in "
+                    f"{DOCUMENTS}{source}: materialize {PLAN} again"
                 )
 
     def all_rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -32,7 +32,7 @@ Log = Callable[[str], object]
 
 @dataclass
 class StratumFigures:
-    """Of a stratum: what went in and what came out. `text_bytes`: of the texts and letters; 0 for payloads."""
+    """Of a stratum: what went in and what came out. `text_bytes`: of texts and letters; payloads have 0."""
 
     documents: int = 0
     rejected: int = 0

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("text")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option(
-    "--least", default=20, show_default=True, help="Characters of the shortest passage worth naming."
-)
+@click.option("--least", default=20, show_default=True, help="Characters of the shortest passage.")
 @click.option("--store", "uri", default=None, help="Store URI (default: LUCA_STORE).")
 def trace(text: str, as_json: bool, least: int, uri: str | None) -> None:
     """Name the windows, documents, source items, URLs and licences in which the longest verbatim
