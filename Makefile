@@ -18,13 +18,13 @@ setup:  ## make or update .venv (quiet when it is up to date)
 	@$(PYTHON) deploy/setup_environment.py
 
 demo: setup  ## the whole lifecycle on the sample, ending with a served, traced answer
-	@$(BIN)/luca demo $(if $(SAMPLE),--sample $(SAMPLE))
+	@$(BIN)/luca $(if $(SAMPLE),--sample $(SAMPLE)) demo
 
 ui: setup  ## Dagster with its daemon, on the demo's store and instance
-	@$(BIN)/luca ui $(if $(SAMPLE),--sample $(SAMPLE))
+	@$(BIN)/luca $(if $(SAMPLE),--sample $(SAMPLE)) ui
 
 down: setup  ## stop what the demo left serving
-	@$(BIN)/luca down $(if $(SAMPLE),--sample $(SAMPLE))
+	@$(BIN)/luca $(if $(SAMPLE),--sample $(SAMPLE)) down
 
 test: setup  ## the quick suite
 	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)

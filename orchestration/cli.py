@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 
 import click
+
+from orchestration.profile import profile_for
 
 COMMANDS = {
     "demo": "Run the whole lifecycle on the sample; end with a served, traced answer.",
@@ -38,6 +42,19 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup)
+@click.option(
+    "--sample",
+    type=click.Path(path_type=Path),
+    help="Folder of items that the demo ran on; without it, the shipped sample and the LUCA_* settings.",
+)
 @click.version_option(package_name="luca")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context, sample: Path | None) -> None:
     """LUCA: the whole life of a domain language model about life."""
+    try:
+        profile = profile_for(sample)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    # Every folder of items has a home of its own: the commands look into that one.
+    os.environ["LUCA_HOME"] = str(profile.home)
+    context.obj = profile

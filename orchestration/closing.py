@@ -15,7 +15,7 @@ from resources.settings import PROJECT, Settings
 from resources.store import Store
 
 
-def print_closing(settings: Settings, recipe: str, sample: Path | None, seconds: float) -> None:
+def print_closing(settings: Settings, recipe: str, option: str, seconds: float) -> None:
     """Print it all; click.ClickException when the answer or its trace is missing."""
     store = Store.open(settings.store)
     console = Console(width=110, highlight=False)
@@ -31,9 +31,8 @@ def print_closing(settings: Settings, recipe: str, sample: Path | None, seconds:
     plan = store.head("mixture/plan")
     if plan is not None:
         console.print(f"The mixture's README  {shown_path(settings, plan, 'README.md')}")
-    sampled = f" SAMPLE={sample}" if sample else ""
-    console.print(f"Open the UI           make ui{sampled}")
-    console.print(f"Stop the served model make down{sampled}")
+    console.print(f"Open the UI           make ui{option}")
+    console.print(f"Stop the served model make down{option}")
     console.print(f"Done in {seconds:.0f} s.")
 
 

@@ -34,6 +34,11 @@ class Profile:
     catalog: Path
 
     @property
+    def option(self) -> str:
+        """What follows `make demo` and its like to mean this profile; nothing for the shipped sample."""
+        return "" if self.items == SAMPLE else f" SAMPLE={os.path.relpath(self.items, PROJECT)}"
+
+    @property
     def dagster_home(self) -> Path:
         """Folder of the Dagster instance."""
         return self.home / "dagster"

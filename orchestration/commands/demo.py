@@ -11,11 +11,10 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import click
 
-from orchestration.profile import Profile, profile_for
+from orchestration.profile import Profile
 
 
 @click.command()
@@ -24,13 +23,10 @@ from orchestration.profile import Profile, profile_for
 )
 @click.option("--recipe", default="tiny", show_default=True, help="A training recipe, by name.")
 @click.option("--stop", is_flag=True, help="Stop the served model at the end; the default leaves it up.")
-def demo(sample: Path | None, recipe: str, stop: bool) -> None:
+@click.pass_obj
+def demo(profile: Profile, recipe: str, stop: bool) -> None:
     """Run the whole lifecycle on the sample; end with a served, traced answer."""
     started = time.monotonic()
-    try:
-        profile = profile_for(sample)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
     with profile.upstream() as upstream:
         settings = profile.activate(upstream.url)
         click.echo(f"LUCA demo: recipe {recipe}, items from {profile.items}")
@@ -38,7 +34,7 @@ def demo(sample: Path | None, recipe: str, stop: bool) -> None:
         run_lifecycle(profile, recipe)
     from orchestration.closing import print_closing
 
-    print_closing(settings, recipe, sample, seconds=time.monotonic() - started)
+    print_closing(settings, recipe, profile.option, seconds=time.monotonic() - started)
     if stop:
         from orchestration.commands.down import stop_services
 

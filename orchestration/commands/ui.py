@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 
-from orchestration.profile import profile_for
+from orchestration.profile import Profile
 
 
 @click.command()
@@ -16,9 +15,9 @@ from orchestration.profile import profile_for
     "--sample", type=click.Path(path_type=Path), help="Folder of items; default: the shipped sample."
 )
 @click.option("--port", default=3000, show_default=True, help="Port of the web page, on loopback.")
-def ui(sample: Path | None, port: int) -> None:
+@click.pass_obj
+def ui(profile: Profile, port: int) -> None:
     """Open Dagster with its daemon, on the same store and instance as the demo."""
-    profile = profile_for(sample)
     with profile.upstream() as upstream:
         profile.activate(upstream.url)
         click.echo(f"Dagster on http://127.0.0.1:{port} (Ctrl-C stops it). Instance: {profile.dagster_home}")
