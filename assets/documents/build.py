@@ -8,6 +8,7 @@ number of workers, nor on which of them was faster.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -86,7 +87,10 @@ def build_documents(
             for number, row in enumerate(trainable)
         ]
         results = compute.map(partial(read_item, store, name), work, timeout_seconds=ITEM_TIMEOUT_SECONDS)
-        with writer.open("documents.parquet") as sink, TableWriter(sink, DOCUMENTS, ("document_id",)) as table:
+        with (
+            writer.open("documents.parquet") as sink,
+            TableWriter(sink, DOCUMENTS, ("document_id",)) as table,
+        ):
             for number, (item_id, result) in enumerate(results):
                 spool = Path(work[number][1].spool)
                 done = getattr(result, "value", None)
@@ -153,13 +157,15 @@ def read_item(store: Store, source: str, work: Work) -> Done:
                         spool.write_batch(pa.RecordBatch.from_pylist([document], schema=DOCUMENTS))
                     number += len(made)
         except Unreadable as error:
-            rejections.append(("", error.reason, error.detail))
+            rejections.append(("", error.reason, scrub(error.detail, item.path)))
     if number == 0 and not rejections:
         rejections.append(("", "no_text", "the reader found nothing"))
     if len(rejections) > MAX_REJECTIONS_PER_ITEM:
         more = Counter(r[1] for r in rejections[MAX_REJECTIONS_PER_ITEM:])
         rejections = rejections[:MAX_REJECTIONS_PER_ITEM]
-        rejections += [("the rest", reason, f"{count} more like this") for reason, count in sorted(more.items())]
+        rejections += [
+            ("the rest", reason, f"{count} more like this") for reason, count in sorted(more.items())
+        ]
     return Done(number, tuple(rejections), tuple(payloads))
 
 
@@ -258,6 +264,14 @@ def _spooled(path: Path) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
+def scrub(detail: str, *paths: Path) -> str:
+    """A message without this machine's paths and addresses: the table is the same wherever it is made."""
+    for path in paths:
+        detail = detail.replace(str(path), "the file")
+    detail = re.sub(r"/[^\s'\":]*(?:/objects/|/luca-)[^\s'\":]*", "the file", detail)
+    return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", detail)
+
+
 def _rejection(item_id: str, part: str, reason: str, detail: str) -> dict[str, str]:
     return {"item_id": item_id, "part": part, "reason": reason, "detail": detail[:1000]}
 
@@ -266,4 +280,4 @@ def _failure(item_id: str, result: Any) -> dict[str, str]:
     """A worker's failure as a rejected row: the kind of error is the reason, so that it is counted."""
     kind = str(getattr(result, "error_type", "Error"))
     reason = {"Timeout": "timeout", "WorkerKilled": "worker_killed"}.get(kind, "reader_error")
-    return _rejection(item_id, "", reason, f"{kind}: {getattr(result, 'message', '')}")
+    return _rejection(item_id, "", reason, scrub(f"{kind}: {getattr(result, 'message', '')}"))

@@ -47,23 +47,60 @@ _ROOTS = {
     "dc": "dublin_core",
 }
 _TYPES = {
-    "text/html": "html", "application/xhtml+xml": "html", "application/pdf": "pdf",
-    "text/markdown": "markdown", "text/x-markdown": "markdown", "text/csv": "csv",
-    "text/tab-separated-values": "csv", "application/jsonl": "dialogues", "application/x-ndjson": "dialogues",
-    "application/jsonlines": "dialogues", "application/x-jsonlines": "dialogues",
-    "text/x-fasta": "fasta", "text/fasta": "fasta", "application/x-fasta": "fasta",
-    "chemical/seq-na-fasta": "fasta", "chemical/seq-aa-fasta": "fasta", "text/x-genbank": "genbank",
-    "chemical/seq-na-genbank": "genbank", "chemical/seq-aa-genpept": "genbank", "chemical/x-embl-dl-nucleotide": "embl",
+    "text/html": "html",
+    "application/xhtml+xml": "html",
+    "application/pdf": "pdf",
+    "text/markdown": "markdown",
+    "text/x-markdown": "markdown",
+    "text/csv": "csv",
+    "text/tab-separated-values": "csv",
+    "application/jsonl": "dialogues",
+    "application/x-ndjson": "dialogues",
+    "application/jsonlines": "dialogues",
+    "application/x-jsonlines": "dialogues",
+    "text/x-fasta": "fasta",
+    "text/fasta": "fasta",
+    "application/x-fasta": "fasta",
+    "chemical/seq-na-fasta": "fasta",
+    "chemical/seq-aa-fasta": "fasta",
+    "text/x-genbank": "genbank",
+    "chemical/seq-na-genbank": "genbank",
+    "chemical/seq-aa-genpept": "genbank",
+    "chemical/x-embl-dl-nucleotide": "embl",
     "text/plain": "plain",
-}  # fmt: skip
+}
 _SUFFIXES = {
-    ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html", ".xhtml": "html",
-    ".csv": "csv", ".tsv": "csv", ".jsonl": "dialogues", ".ndjson": "dialogues", ".fa": "fasta",
-    ".fasta": "fasta", ".fna": "fasta", ".faa": "fasta", ".ffn": "fasta", ".fsa": "fasta", ".pro": "fasta",
-    ".nu": "fasta", ".gb": "genbank", ".gbk": "genbank", ".gp": "genbank", ".embl": "embl", ".img": "raster",
-    ".imq": "raster", ".dat": "raster", ".fit": "raster", ".fits": "raster",
-    ".txt": "plain", ".org": "plain", ".cfg": "plain", ".rst": "plain",
-}  # fmt: skip
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "dialogues",
+    ".ndjson": "dialogues",
+    ".fa": "fasta",
+    ".fasta": "fasta",
+    ".fna": "fasta",
+    ".faa": "fasta",
+    ".ffn": "fasta",
+    ".fsa": "fasta",
+    ".pro": "fasta",
+    ".nu": "fasta",
+    ".gb": "genbank",
+    ".gbk": "genbank",
+    ".gp": "genbank",
+    ".embl": "embl",
+    ".img": "raster",
+    ".imq": "raster",
+    ".dat": "raster",
+    ".fit": "raster",
+    ".fits": "raster",
+    ".txt": "plain",
+    ".org": "plain",
+    ".cfg": "plain",
+    ".rst": "plain",
+}
 _ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)[\s/>]")
 _BINARY = {"pdf", "image", "audio", "raster"}
 
@@ -100,7 +137,9 @@ def detect(head: bytes, media_type: str, url: str, modality: str) -> str:
         return "raster" if stated in {"image/x-pds", "application/octet-stream", ""} else "image"
     if by_type == "plain" or stated.startswith("text/") or b"\x00" not in head:
         if modality in {"dna", "protein"}:
-            raise Unreadable("unsupported", f"no sequence format is known by these bytes ({stated or 'no type'})")
+            raise Unreadable(
+                "unsupported", f"no sequence format is known by these bytes ({stated or 'no type'})"
+            )
         return "plain"
     raise Unreadable("unsupported", f"no reader for {stated or 'bytes without a media type'}")
 
@@ -140,7 +179,7 @@ def _by_root(text: bytes) -> str | None:
         return "html"
     if root == "document" and b"cnxml" not in text[:_HEAD]:
         return None
-    if text.startswith(b"<?xml") or root in _ROOTS:
+    if text.startswith(b"<?xml") or root in _ROOTS or b"xmlns" in text[:1024]:
         if root not in _ROOTS:
             raise Unreadable("unsupported", f"no reader for XML with the root <{root}>")
         return _ROOTS[root]

@@ -7,12 +7,17 @@ usually wrong). It is asked for long texts alone, and believed against the sourc
 from __future__ import annotations
 
 MIN_CHARACTERS = 400
-GOOD_RANK = 900
+GOOD_RANK = 420
+MIN_LETTER_SHARE = 0.7
 
 
 def detect_language(text: str) -> tuple[str | None, int]:
-    """(ISO 639-1 code or None, rank) of the first 20,000 characters; None for short or unclear texts."""
-    if len(text) < MIN_CHARACTERS:
+    """(ISO 639-1 code or None, rank) of the first 20,000 characters; None for short or unclear texts.
+
+    Tables, equations and listings look like some small language or other: below 70% letters nothing is said.
+    """
+    visible = sum(not c.isspace() for c in text)
+    if len(text) < MIN_CHARACTERS or sum(c.isalpha() for c in text) < MIN_LETTER_SHARE * visible:
         return None, 0
     from resiliparse.parse.lang import detect_fast
 

@@ -12,8 +12,8 @@ from assets.documents.parts import Part, RawItem, Rejection, Unreadable
 RATE = 16_000
 PART_SECONDS = 30
 MIN_SECONDS = 0.1
-# Below -70 dB of full scale there is nothing to hear, nor to learn but dither.
-SILENCE = 10 ** (-70 / 20)
+# A peak below -60 dB of full scale leaves nothing to learn but dither.
+SILENCE = 10 ** (-60 / 20)
 
 
 def read_audio(item: RawItem) -> Iterator[Part | Rejection]:
@@ -50,7 +50,9 @@ def _parts(sound: Any) -> Iterator[Part | Rejection]:
             continue
         peak = float(np.abs(mono).max())
         if peak < SILENCE:
-            yield Rejection(where, "silent", f"the loudest of {len(mono)} samples is {peak:.2g} of full scale")
+            yield Rejection(
+                where, "silent", f"the loudest of {len(mono)} samples is {peak:.2g} of full scale"
+            )
             continue
         quality = {
             "reader": "audio",

@@ -9,7 +9,16 @@ from assets.documents.parts import Part, RawItem, Rejection, Unreadable
 from assets.documents.readers.xml import alone, first, inline, local, parse_xml
 
 _SKIPPED = {"metadata", "media", "image", "table", "iframe", "annotation", "annotation-xml"}
-_INSIDE_PARAGRAPH = ("list", "note", "figure", "media", "equation", "footnote", "annotation", "annotation-xml")
+_INSIDE_PARAGRAPH = (
+    "list",
+    "note",
+    "figure",
+    "media",
+    "equation",
+    "footnote",
+    "annotation",
+    "annotation-xml",
+)
 
 
 def read_cnxml(item: RawItem) -> Iterator[Part | Rejection]:
@@ -21,7 +30,7 @@ def read_cnxml(item: RawItem) -> Iterator[Part | Rejection]:
     if local(root) != "document" or content is None:
         raise Unreadable("no_text", f"<{local(root)}> is no module with content")
     lines = [f"# {title}"] if title else []
-    _blocks(content, 2, lines)
+    _blocks(content, 1, lines)
     if len(lines) < 2:
         raise Unreadable("no_text", "the module has no paragraph")
     language = root.get("{http://www.w3.org/XML/1998/namespace}lang")
@@ -35,7 +44,7 @@ def _blocks(element: Any, level: int, lines: list[str]) -> None:
             continue
         if name == "title":
             if text := inline(child):
-                lines.append(f"{'#' * min(level, 6)} {text}")
+                lines.append(f"{'#' * min(max(level, 2), 6)} {text}")
         elif name in {"section", "note", "example", "exercise", "problem", "solution", "figure", "glossary"}:
             _blocks(child, level + (name == "section"), lines)
         elif name == "list":

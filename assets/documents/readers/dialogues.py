@@ -12,7 +12,9 @@ from assets.documents.parts import Part, RawItem, Rejection, Unreadable
 from assets.documents.readers.text import plain_markdown
 
 ROLES = ("system", "user", "assistant")
-_FIGURE = re.compile(r"\[\[link\]\]|\bthe (?:figure|graph|diagram|table)\b|\bshown (?:above|below)\b", re.IGNORECASE)
+_FIGURE = re.compile(
+    r"\[\[link\]\]|\bthe (?:figure|graph|diagram|table)\b|\bshown (?:above|below)\b", re.IGNORECASE
+)
 _MAX_LINE = 1_000_000
 
 
@@ -77,7 +79,9 @@ def check_messages(value: Any) -> tuple[dict[str, str], ...]:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if role not in ROLES or not isinstance(content, str):
-            raise BadDialogue("bad_dialogue", f"message {index}: role of {ROLES} and content as text are needed")
+            raise BadDialogue(
+                "bad_dialogue", f"message {index}: role of {ROLES} and content as text are needed"
+            )
         content, _ = clean_text(content)
         if not content:
             raise BadDialogue("bad_dialogue", f"message {index} of {role} is empty")
@@ -86,7 +90,9 @@ def check_messages(value: Any) -> tuple[dict[str, str], ...]:
     if any(m["role"] == "system" for m in messages[1:]):
         raise BadDialogue("bad_dialogue", "a system message stands only at the start")
     if turns != ["user", "assistant"] * (len(turns) // 2) or not turns:
-        raise BadDialogue("bad_dialogue", f"user and assistant must take turns, the assistant last: {turns[:8]}")
+        raise BadDialogue(
+            "bad_dialogue", f"user and assistant must take turns, the assistant last: {turns[:8]}"
+        )
     return tuple(messages)
 
 

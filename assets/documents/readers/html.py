@@ -11,7 +11,16 @@ from assets.documents.parts import Part, RawItem, Rejection, Unreadable
 
 # Books as XHTML have no boilerplate to remove, and heuristics for web pages would cut their notes.
 _BOOK = re.compile(r"http://www\.idpf\.org/2007/ops|epub:type=")
-_SKIP = ["nav", "script", "style", "noscript", "template", ".mw-editsection", "sup.reference", "[role=navigation]"]
+_SKIP = [
+    "nav",
+    "script",
+    "style",
+    "noscript",
+    "template",
+    ".mw-editsection",
+    "sup.reference",
+    "[role=navigation]",
+]
 
 
 def read_html(item: RawItem) -> Iterator[Part | Rejection]:
@@ -24,7 +33,7 @@ def read_html(item: RawItem) -> Iterator[Part | Rejection]:
     source = re.sub(r"\A\s*<\?xml[^>]*\?>", "", source)
     tree = HTMLTree.parse(source)
     book = bool(_BOOK.search(source[:4096]))
-    root = tree.document.query_selector("html")
+    root = tree.document.query_selector("html") if tree.document is not None else None
     language = (root.getattr("lang") or root.getattr("xml:lang")) if root is not None else None
     text = extract_plain_text(
         tree, main_content=not book, alt_texts=False, preserve_formatting=True, skip_elements=_SKIP
@@ -46,4 +55,7 @@ def read_html(item: RawItem) -> Iterator[Part | Rejection]:
 
 
 def _unindent(text: str) -> str:
-    return "\n".join(line.strip() if not line.lstrip().startswith(("*", "-")) else line.rstrip() for line in text.split("\n"))
+    return "\n".join(
+        line.strip() if not line.lstrip().startswith(("*", "-")) else line.rstrip()
+        for line in text.split("\n")
+    )

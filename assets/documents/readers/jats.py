@@ -9,8 +9,26 @@ from assets.documents.parts import Part, RawItem, Rejection, Unreadable
 from assets.documents.readers.xml import all_named, alone, first, inline, local, parse_xml
 
 # Citation marks, formulas as TeX source, supplementary links: no prose.
-_SKIP = ("tex-math", "annotation", "fn", "media", "graphic", "inline-graphic", "object-id", "label", "ext-link-uri")
-_BLOCKS_SKIPPED = {"ref-list", "table-wrap", "supplementary-material", "fn-group", "disp-formula", "graphic", "media"}
+_SKIP = (
+    "tex-math",
+    "annotation",
+    "fn",
+    "media",
+    "graphic",
+    "inline-graphic",
+    "object-id",
+    "label",
+    "ext-link-uri",
+)
+_BLOCKS_SKIPPED = {
+    "ref-list",
+    "table-wrap",
+    "supplementary-material",
+    "fn-group",
+    "disp-formula",
+    "graphic",
+    "media",
+}
 
 
 def read_jats(item: RawItem) -> Iterator[Part | Rejection]:
@@ -43,9 +61,7 @@ def _article(article: Any) -> Part | None:
         return None
     heading = [f"# {title}"] if title else []
     language = article.get("{http://www.w3.org/XML/1998/namespace}lang")
-    return Part(
-        text="\n\n".join(heading + lines), title=title, language=language, quality={"reader": "jats"}
-    )
+    return Part(text="\n\n".join(heading + lines), title=title, language=language, quality={"reader": "jats"})
 
 
 def _blocks(element: Any, level: int, lines: list[str]) -> None:

@@ -8,6 +8,24 @@ from typing import Any
 MIN_SCORE = 0.5
 
 
+class _Directions:
+    """Stands in the engine's line classifier to remember how many lines of a page stood on their heads."""
+
+    def __init__(self, classifier: Any) -> None:
+        self._classifier = classifier
+        self.turned = 0
+        self.lines = 0
+
+    def __call__(self, images: Any, *rest: Any, **named: Any) -> Any:
+        answer = self._classifier(images, *rest, **named)
+        labels = [label for label, _ in (answer.cls_res or [])]
+        self.lines, self.turned = len(labels), sum(label == "180" for label in labels)
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._classifier, name)
+
+
 @cache
 def _engine() -> Any:
     # Loaded once per worker process: 1 to 2 seconds and some 200 MiB.
@@ -16,47 +34,52 @@ def _engine() -> Any:
     from rapidocr import RapidOCR
 
     logging.getLogger("RapidOCR").setLevel(logging.WARNING)
-    return RapidOCR(
+    engine: Any = RapidOCR(
         params={
             "Global.log_level": "warning",
             "EngineConfig.onnxruntime.intra_op_num_threads": 1,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
     )
+    engine.text_cls = _Directions(engine.text_cls)
+    return engine
 
 
 def read_page_image(image: Any) -> tuple[str, float]:
     """(lines of text from top to bottom, mean score from 0 to 1) of a PIL page image in RGB.
 
-    A page that lies on its side is turned: boxes higher than wide tell, and the reading that scores
-    better wins. A page on its head is turned back by the engine's own line classifier.
+    A page on its side (its boxes are higher than wide) is turned by a quarter and read again. On a page on
+    its head the engine reads each line rightly, turned; their order is turned here.
     """
     lines, score, sideways = _read(image)
     if sideways:
         from PIL import Image
 
-        for turn in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270):
-            turned_lines, turned_score, _ = _read(image.transpose(turn))
-            if turned_score * sum(map(len, turned_lines)) > score * sum(map(len, lines)):
-                lines, score = turned_lines, turned_score
+        upright, upright_score, _ = _read(image.transpose(Image.Transpose.ROTATE_90))
+        if upright_score * sum(map(len, upright)) > score * sum(map(len, lines)):
+            lines, score = upright, upright_score
     return "\n".join(lines), score
 
 
 def _read(image: Any) -> tuple[list[str], float, bool]:
     import numpy as np
 
-    result = _engine()(np.asarray(image)[:, :, ::-1])
+    engine = _engine()
+    result = engine(np.asarray(image)[:, :, ::-1])
     if result.txts is None or result.boxes is None or not len(result.txts):
         return [], 0.0, False
     boxes = np.asarray(result.boxes, dtype=np.float64)
-    kept = [i for i, score in enumerate(result.scores) if score >= MIN_SCORE]
-    if not kept:
-        return [], 0.0, True
+    on_its_head = engine.text_cls.turned > 0.5 * max(1, engine.text_cls.lines)
+    if on_its_head:
+        boxes = np.array([image.width, image.height]) - boxes
     heights = boxes[:, :, 1].max(axis=1) - boxes[:, :, 1].min(axis=1)
     widths = boxes[:, :, 0].max(axis=1) - boxes[:, :, 0].min(axis=1)
+    sideways = bool(np.mean(heights > 1.5 * widths) > 0.5)
+    kept = [i for i, score in enumerate(result.scores) if score >= MIN_SCORE]
+    if not kept:
+        return [], 0.0, sideways
     lines = _lines(boxes[kept], [result.txts[i] for i in kept], heights[kept])
-    score = float(np.mean([result.scores[i] for i in kept]))
-    return lines, score, bool(np.mean(heights > 1.5 * widths) > 0.5)
+    return lines, float(np.mean([result.scores[i] for i in kept])), sideways
 
 
 def _lines(boxes: Any, texts: list[str], heights: Any) -> list[str]:

@@ -15,6 +15,10 @@ DPI = 200
 # A4 at 200 dpi is 3.9 million pixels; larger pages are rendered at less.
 MAX_PIXELS = 8_000_000
 MIN_CHARACTERS = 20
+# Ligatures of TeX fonts without a Unicode map (Cork encoding, then OT1).
+_LIGATURES = {
+    0x1B: "ff", 0x1C: "fi", 0x1D: "fl", 0x1E: "ffi", 0x1F: "ffl", 0x0B: "ff", 0x0E: "ffi", 0x0F: "ffl",
+}  # fmt: skip
 _HYPHEN = re.compile(r"(\w)[\u00ad\u2010\ufffe-]\n(?=[a-zà-ÿ])")
 
 
@@ -45,11 +49,15 @@ def read_pdf(item: RawItem) -> Iterator[Part | Rejection]:
                 yield Rejection(f"page {number + 1}", "damaged", str(error))
                 continue
             if page.how == "skipped":
-                yield Rejection(f"page {number + 1}", "too_many_pages", f"over {MAX_OCR_PAGES} pages need OCR")
+                yield Rejection(
+                    f"page {number + 1}", "too_many_pages", f"over {MAX_OCR_PAGES} pages need OCR"
+                )
             ocr_left -= page.how == "ocr"
             pages.append(page)
         if len(document) > MAX_PAGES:
-            yield Rejection(f"page {MAX_PAGES + 1}", "too_many_pages", f"{len(document)} pages, {MAX_PAGES} read")
+            yield Rejection(
+                f"page {MAX_PAGES + 1}", "too_many_pages", f"{len(document)} pages, {MAX_PAGES} read"
+            )
         title = document.get_metadata_value("Title").strip() or None
     finally:
         document.close()
@@ -67,6 +75,8 @@ def read_pdf(item: RawItem) -> Iterator[Part | Rejection]:
 
 def _read_page(page: Any, may_ocr: bool) -> Page:
     layer = page.get_textpage().get_text_range().replace("\r\n", "\n").replace("\r", "\n")
+    if not garbled(layer):
+        layer = layer.translate(_LIGATURES)
     if len("".join(layer.split())) >= MIN_CHARACTERS and not garbled(layer):
         return Page(flow(layer), "layer")
     if not may_ocr:
@@ -94,7 +104,9 @@ def garbled(text: str) -> bool:
     dense = "".join(text.split())
     if not dense:
         return False
-    strange = sum(c < " " or c == "\ufffd" or "\x7f" <= c <= "\x9f" or "\ue000" <= c <= "\uf8ff" for c in dense)
+    strange = sum(
+        c < " " or c == "\ufffd" or "\x7f" <= c <= "\x9f" or "\ue000" <= c <= "\uf8ff" for c in dense
+    )
     readable = sum(c.isalnum() for c in dense)
     return strange > 0.05 * len(dense) or readable < 0.4 * len(dense)
 
@@ -114,7 +126,7 @@ def flow(text: str) -> str:
             paragraphs[-1] += " " + line
         else:
             paragraphs.append(line)
-        open_line = len(line) >= 0.7 * longest and not line.endswith((".", "!", "?", ":")) or (
+        open_line = (len(line) >= 0.7 * longest and not line.endswith((".", "!", "?", ":"))) or (
             len(line) >= 0.9 * longest
         )
     return "\n\n".join(paragraphs)

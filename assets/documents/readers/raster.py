@@ -15,16 +15,39 @@ _PAIR = re.compile(r"^\s*([\^A-Z0-9_:]+)\s*=\s*(.+?)\s*$")
 _POINTER = re.compile(r"\(?\s*(?:\"([^\"]*)\"|'([^']*)')?\s*,?\s*(\d+)?\s*(<BYTES>)?\s*\)?", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/")
 _PDS3_TYPES = {
-    "UNSIGNED_INTEGER": ">u", "MSB_UNSIGNED_INTEGER": ">u", "SUN_UNSIGNED_INTEGER": ">u", "INTEGER": ">i",
-    "MSB_INTEGER": ">i", "SUN_INTEGER": ">i", "LSB_UNSIGNED_INTEGER": "<u", "PC_UNSIGNED_INTEGER": "<u",
-    "VAX_UNSIGNED_INTEGER": "<u", "LSB_INTEGER": "<i", "PC_INTEGER": "<i", "VAX_INTEGER": "<i",
-    "IEEE_REAL": ">f", "REAL": ">f", "SUN_REAL": ">f", "PC_REAL": "<f",
-}  # fmt: skip
+    "UNSIGNED_INTEGER": ">u",
+    "MSB_UNSIGNED_INTEGER": ">u",
+    "SUN_UNSIGNED_INTEGER": ">u",
+    "INTEGER": ">i",
+    "MSB_INTEGER": ">i",
+    "SUN_INTEGER": ">i",
+    "LSB_UNSIGNED_INTEGER": "<u",
+    "PC_UNSIGNED_INTEGER": "<u",
+    "VAX_UNSIGNED_INTEGER": "<u",
+    "LSB_INTEGER": "<i",
+    "PC_INTEGER": "<i",
+    "VAX_INTEGER": "<i",
+    "IEEE_REAL": ">f",
+    "REAL": ">f",
+    "SUN_REAL": ">f",
+    "PC_REAL": "<f",
+}
 _PDS4_TYPES = {
-    "UnsignedByte": "u1", "SignedByte": "i1", "UnsignedMSB2": ">u2", "SignedMSB2": ">i2", "UnsignedLSB2": "<u2",
-    "SignedLSB2": "<i2", "UnsignedMSB4": ">u4", "SignedMSB4": ">i4", "UnsignedLSB4": "<u4", "SignedLSB4": "<i4",
-    "IEEE754MSBSingle": ">f4", "IEEE754LSBSingle": "<f4", "IEEE754MSBDouble": ">f8", "IEEE754LSBDouble": "<f8",
-}  # fmt: skip
+    "UnsignedByte": "u1",
+    "SignedByte": "i1",
+    "UnsignedMSB2": ">u2",
+    "SignedMSB2": ">i2",
+    "UnsignedLSB2": "<u2",
+    "SignedLSB2": "<i2",
+    "UnsignedMSB4": ">u4",
+    "SignedMSB4": ">i4",
+    "UnsignedLSB4": "<u4",
+    "SignedLSB4": "<i4",
+    "IEEE754MSBSingle": ">f4",
+    "IEEE754LSBSingle": "<f4",
+    "IEEE754MSBDouble": ">f8",
+    "IEEE754LSBDouble": "<f8",
+}
 
 
 @dataclass(frozen=True)
@@ -63,13 +86,10 @@ def find_label(item: RawItem) -> str:
         head = file.read(1 << 20)
     if is_attached_label(head):
         return head.decode("latin-1")
-    for name in ("label", "label_text"):
-        value = item.metadata.get(name)
-        if isinstance(value, str) and ("=" in value or value.lstrip().startswith("<")):
-            return value
-        if isinstance(value, Mapping) and isinstance(value.get("sha256"), str):
-            return item.fetch(value["sha256"]).read_bytes().decode("latin-1")
-    sha256 = item.metadata.get("label_sha256")
+    attachments = item.metadata.get("attachments")
+    sha256 = attachments.get("label") if isinstance(attachments, Mapping) else None
+    if isinstance(sha256, Mapping):
+        sha256 = sha256.get("sha256")
     if isinstance(sha256, str):
         return item.fetch(sha256).read_bytes().decode("latin-1")
     raise Unreadable("no_label", "a raw raster, and no PDS3 or PDS4 label attached or beside it")
@@ -77,7 +97,10 @@ def find_label(item: RawItem) -> str:
 
 def is_attached_label(head: bytes) -> bool:
     """True where the file itself starts with a PDS3 label."""
-    return head.lstrip().startswith((b"PDS_VERSION_ID", b"CCSD3ZF", b"NJPL1I00PDS")) or b"SFDU_LABEL" in head[:200]
+    return (
+        head.lstrip().startswith((b"PDS_VERSION_ID", b"CCSD3ZF", b"NJPL1I00PDS"))
+        or b"SFDU_LABEL" in head[:200]
+    )
 
 
 def parse_pds3(label: str) -> Raster:
@@ -162,7 +185,10 @@ def parse_pds4(label: str) -> Raster:
     array = first(root, "Array_2D_Image", "Array_3D_Image")
     if array is None:
         raise Unreadable("unsupported", "the label describes no Array_2D_Image")
-    axes = {inline(first(a, "axis_name")).lower(): int(inline(first(a, "elements"))) for a in all_named(array, "Axis_Array")}
+    axes = {
+        inline(first(a, "axis_name")).lower(): int(inline(first(a, "elements")))
+        for a in all_named(array, "Axis_Array")
+    }
     data_type = inline(first(array, "data_type"))
     if data_type not in _PDS4_TYPES or not {"line", "sample"} <= axes.keys():
         raise Unreadable("unsupported", f"samples of type {data_type} on axes {sorted(axes)}")
@@ -195,8 +221,12 @@ def read_pixels(path: Path, raster: Raster) -> Any:
         file.seek(raster.offset)
         data = file.read(size)
     if len(data) < size:
-        raise Unreadable("truncated", f"the label promises {size} bytes from {raster.offset}, {len(data)} are there")
-    lines = np.frombuffer(data, dtype=np.uint8).reshape(rows, stride)[:, raster.prefix : raster.prefix + width * item]
+        raise Unreadable(
+            "truncated", f"the label promises {size} bytes from {raster.offset}, {len(data)} are there"
+        )
+    lines = np.frombuffer(data, dtype=np.uint8).reshape(rows, stride)[
+        :, raster.prefix : raster.prefix + width * item
+    ]
     values = np.ascontiguousarray(lines).view(raster.dtype)
     if raster.storage == "SAMPLE_INTERLEAVED":
         cube = values.reshape(raster.lines, raster.samples, raster.bands)

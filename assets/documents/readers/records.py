@@ -39,7 +39,7 @@ def read_sbml(item: RawItem) -> Iterator[Part | Rejection]:
     reactions = all_named(model, "reaction")
     lines += [_reaction(reaction, species) for reaction in reactions]
     quality = {"reader": "sbml", "species": len(species), "reactions": len(reactions)}
-    yield Part(text="\n\n".join(lines), title=name, quality=quality)
+    yield Part(text="\n\n".join(lines), title=name, language="en", quality=quality)
 
 
 def _reaction(reaction: Any, species: dict[str, str]) -> str:

@@ -75,7 +75,11 @@ def record_parts(record: Record, stated: str, reader: str) -> Iterator[Part | Re
     for offset in range(0, len(normal), PART_LETTERS):
         chunk = normal[offset : offset + PART_LETTERS]
         unknown = chunk.count("N" if modality == "dna" else "X")
-        figures = {"offset": offset, "record_letters": len(normal), "unknown_share": round(unknown / len(chunk), 4)}
+        figures = {
+            "offset": offset,
+            "record_letters": len(normal),
+            "unknown_share": round(unknown / len(chunk), 4),
+        }
         yield Part(modality=modality, text=chunk, title=title, clean=False, quality={**quality, **figures})
 
 

@@ -15,7 +15,12 @@ _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)\n", re.DOTALL)
 _TITLE = re.compile(r"^title:\s*[\"']?(.*?)[\"']?\s*$", re.MULTILINE)
 # Attribute lists ({: data-type="term"}, {#id .class}), HTML wrappers and image links of Markdown dialects.
 _ATTRIBUTES = re.compile(r"[ \t]*\{:?\s*[#.:\w][^{}\n]*\}")
-_WRAPPER = re.compile(r"</?(?:div|span|section|figure|figcaption|a|img|br|hr|sup|sub|p)\b[^<>]*>", re.IGNORECASE)
+_WRAPPER = re.compile(
+    r"</?(?:div|span|section|figure|figcaption|a|img|br|hr|sup|sub|p)\b[^<>]*>", re.IGNORECASE
+)
+# Processing marks that some books carry as elements of their own (<cnx-pi> … </cnx-pi>).
+_CUSTOM = re.compile(r"<([a-z]+-[a-z-]+)\b[^<>]*>.*?</\1>", re.DOTALL)
+_ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!-])")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _IMAGE = re.compile(r"!\[([^\]]*)\]\([^()]*(?:\([^()]*\)[^()]*)*\)")
 _REFERENCE = re.compile(r"\[\[[^\]]*\]\]\(#[^)]*\)")
@@ -43,13 +48,13 @@ def read_markdown(item: RawItem) -> Iterator[Part | Rejection]:
 
 def plain_markdown(text: str) -> str:
     """Markdown without what only a renderer needs."""
-    text = _COMMENT.sub("", text)
+    text = _CUSTOM.sub("", _COMMENT.sub("", text))
     text = _IMAGE.sub(r"\1", text)
     text = _REFERENCE.sub("", text)
     text = _LINK.sub(r"\1", text)
     text = _ATTRIBUTES.sub("", text)
     text = _WRAPPER.sub("", text)
-    return _EMPHASIS.sub(r"\2", text)
+    return _ESCAPE.sub(r"\1", _EMPHASIS.sub(r"\2", text))
 
 
 def read_csv(item: RawItem) -> Iterator[Part | Rejection]:
@@ -69,7 +74,9 @@ def read_csv(item: RawItem) -> Iterator[Part | Rejection]:
         if not row:
             continue
         if len(row) != len(header):
-            yield Rejection(f"line {rows.line_num}", "bad_row", f"{len(row)} cells, the heading has {len(header)}")
+            yield Rejection(
+                f"line {rows.line_num}", "bad_row", f"{len(row)} cells, the heading has {len(header)}"
+            )
             continue
         lines.append(json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False))
     if not lines:

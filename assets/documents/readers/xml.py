@@ -31,10 +31,9 @@ def parse_xml(item: RawItem, limit: int = 256 * 2**20) -> Any:
 
 
 def _parser(recover: bool) -> Any:
-    return etree.XMLParser(
-        resolve_entities="internal", no_network=True, load_dtd=False, recover=recover, remove_comments=True,
-        remove_pis=True,
-    )
+    # Internal entities only, and libxml2 bounds how far they may grow; nothing is fetched.
+    options: dict[str, Any] = {"resolve_entities": "internal", "no_network": True, "load_dtd": False}
+    return etree.XMLParser(recover=recover, remove_comments=True, remove_pis=True, **options)
 
 
 def local(element: Any) -> str:
@@ -71,7 +70,6 @@ def inline(element: Any, skip: Iterable[str] = ()) -> str:
 
     walk(element)
     return _SPACE.sub(" ", "".join(pieces)).strip()
-
 
 
 def alone(element: Any) -> Any:
