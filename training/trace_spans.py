@@ -63,7 +63,7 @@ def maximal(array: SuffixArray, query: str) -> Iterator[Passage]:
         end = start + array.longest(data[start:])
         while end not in character:  # the match ends inside a character
             end -= 1
-        if end > reach:
+        if end > max(reach, start):
             reach = end
             yield Passage(number, character[end])
         if reach == len(data):
