@@ -1,7 +1,6 @@
 """Assets documents/<entry>, a table per source in one schema, and documents/unique across them."""
 
-from __future__ import annotations
-
+# Dagster reads the annotations of asset functions as objects: no postponed annotations in this file.
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -63,11 +62,11 @@ def _documents_asset(entry: Entry) -> dg.AssetsDefinition:
     )
     def documents(
         context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
-    ) -> dg.MaterializeResult[Any]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         opened = store.open()
         source = require(context, opened, f"sources/{entry.name}")
 
-        def build(writer: ArtifactWriter) -> None:
+        def build(writer: "ArtifactWriter") -> None:
             from assets.documents.build import build_documents
 
             progress = _progress(context, f"{STAGE}/{entry.name}")
@@ -106,11 +105,11 @@ def _unique_asset(entries: list[Entry]) -> dg.AssetsDefinition:
         code_version=code,
         check_specs=check_specs(key, UNIQUE_CHECKS),
     )
-    def unique(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult[Any]:
+    def unique(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         opened = store.open()
         inputs = {f"{STAGE}/{e.name}": require(context, opened, f"{STAGE}/{e.name}") for e in entries}
 
-        def build(writer: ArtifactWriter) -> None:
+        def build(writer: "ArtifactWriter") -> None:
             from assets.documents.dedup import find_duplicates
             from assets.documents.schema import DECISIONS
             from assets.tables import write_table
@@ -136,7 +135,7 @@ def _unique_asset(entries: list[Entry]) -> dg.AssetsDefinition:
     return unique
 
 
-def _all_rows(store: Store, inputs: dict[str, Manifest]) -> Iterator[dict[str, Any]]:
+def _all_rows(store: "Store", inputs: "dict[str, Manifest]") -> Iterator[dict[str, Any]]:
     from assets.tables import read_rows
 
     columns = ["document_id", "source", "kind", "modality", "text", "content_sha256"]

@@ -37,8 +37,8 @@ def readme(
         "",
         "## Strata",
         "",
-        "A batch is drawn from the strata by *weight*. *Natural* is the share of tokens; *factor* is how often "
-        "a token is seen for each time it would be seen in natural proportion.",
+        "A batch is drawn from the strata by *weight*. *Natural* is the share of tokens; *factor* is how "
+        "often a token is seen for each time it would be seen in natural proportion.",
         "",
         "| stratum | documents | held out | characters | tokens (estimate) | natural | weight | factor |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -86,10 +86,7 @@ def find_label(item: RawItem) -> str:
         head = file.read(1 << 20)
     if is_attached_label(head):
         return head.decode("latin-1")
-    attachments = item.metadata.get("attachments")
-    sha256 = attachments.get("label") if isinstance(attachments, Mapping) else None
-    if isinstance(sha256, Mapping):
-        sha256 = sha256.get("sha256")
+    sha256 = item.metadata.get("label_sha256")
     if isinstance(sha256, str):
         return item.fetch(sha256).read_bytes().decode("latin-1")
     raise Unreadable("no_label", "a raw raster, and no PDS3 or PDS4 label attached or beside it")
