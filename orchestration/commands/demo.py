@@ -18,9 +18,6 @@ from orchestration.profile import Profile
 
 
 @click.command()
-@click.option(
-    "--sample", type=click.Path(path_type=Path), help="Folder of items; default: the shipped sample."
-)
 @click.option("--recipe", default="tiny", show_default=True, help="A training recipe, by name.")
 @click.option("--stop", is_flag=True, help="Stop the served model at the end; the default leaves it up.")
 @click.pass_obj

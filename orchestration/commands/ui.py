@@ -11,9 +11,6 @@ from orchestration.profile import Profile
 
 
 @click.command()
-@click.option(
-    "--sample", type=click.Path(path_type=Path), help="Folder of items; default: the shipped sample."
-)
 @click.option("--port", default=3000, show_default=True, help="Port of the web page, on loopback.")
 @click.pass_obj
 def ui(profile: Profile, port: int) -> None:
