@@ -1,7 +1,6 @@
 """The tokens stage: one vocabulary, windows in shards for training and held out, and the trace index."""
 
-from __future__ import annotations
-
+# Dagster reads the annotations of asset functions as objects: no postponed annotations in this file.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,7 @@ def vocabulary(context: dg.AssetExecutionContext, store: StoreResource) -> dg.Ma
     plan = require(context, opened, PLAN)
     documents = PlannedDocuments.of(opened, plan, "train")
 
-    def build(writer: ArtifactWriter) -> None:
+    def build(writer: "ArtifactWriter") -> None:
         sizes = Sizes(config.text, config.dna, config.protein, config.image, config.audio)
         built = build_vocabulary(
             TrainingCorpus(documents, config).corpus(),
@@ -134,7 +133,7 @@ def heldout(context: dg.AssetExecutionContext, store: StoreResource) -> dg.Mater
 
 
 def publish_shards(
-    context: dg.AssetExecutionContext, store: Store, name: str, split: str
+    context: dg.AssetExecutionContext, store: "Store", name: str, split: str
 ) -> dg.MaterializeResult[Any]:
     """Shards of one split of the plan."""
     from assets.tokens.config import load_config
@@ -148,7 +147,7 @@ def publish_shards(
     made = require(context, store, "tokens/vocabulary")
     documents = PlannedDocuments.of(store, plan, split)
 
-    def build(writer: ArtifactWriter) -> None:
+    def build(writer: "ArtifactWriter") -> None:
         encoder = Vocabulary.from_store(store, made)
         ShardBuild(documents, encoder, config, context.log.info).write(writer)
 
@@ -193,7 +192,7 @@ def trace_index(context: dg.AssetExecutionContext, store: StoreResource) -> dg.M
     made = input_manifest(opened, sharded, "tokens/vocabulary")
     documents = PlannedDocuments.of(opened, plan, "train")
 
-    def build(writer: ArtifactWriter) -> None:
+    def build(writer: "ArtifactWriter") -> None:
         build_trace_index(
             writer,
             documents.all_rows([*FACTS, "text", "messages"]),
@@ -214,12 +213,12 @@ def trace_index(context: dg.AssetExecutionContext, store: StoreResource) -> dg.M
     )
 
 
-def inputs_of(plan: Manifest, tables: Mapping[str, Manifest]) -> dict[str, Manifest]:
+def inputs_of(plan: "Manifest", tables: "Mapping[str, Manifest]") -> "dict[str, Manifest]":
     """The plan and the document tables that it draws on, as `publish` wants them."""
     return {"plan": plan, **{f"documents/{source}": manifest for source, manifest in tables.items()}}
 
 
-def input_manifest(store: Store, manifest: Manifest, name: str) -> Manifest:
+def input_manifest(store: "Store", manifest: "Manifest", name: str) -> "Manifest":
     """An input of an artifact; dg.Failure if the store has lost it."""
     found = store.get(name, manifest.inputs[name])
     if found is None:
