@@ -22,6 +22,19 @@ MOST = 10_000
 Parameters = Mapping[str, str]
 
 
+def _doctype(root: str, name: str, path: str) -> tuple[str, str]:
+    return root, f'<!DOCTYPE {root} PUBLIC "-//NLM//DTD {name}//EN" "{DTD}/{path}">\n'
+
+
+ROOTS = {
+    "einfo": _doctype("eInfoResult", "einfo 20190110", "20190110/einfo.dtd"),
+    "esearch": _doctype("eSearchResult", "esearch 20060628", "20060628/esearch.dtd"),
+    "epost": _doctype("ePostResult", "epost 20090526", "20090526/epost.dtd"),
+    "esummary": _doctype("eSummaryResult", "esummary v1 20041029", "20041029/esummary-v1.dtd"),
+    "efetch": _doctype("eFetchResult", "efetch 20131226", "20131226/efetch.dtd"),
+}
+
+
 class EntrezError(Exception):
     """An error that the service writes into ``<ERROR>``."""
 
@@ -48,13 +61,10 @@ class Entrez:
         try:
             return utilities[utility](parameters)
         except EntrezError as error:
-            root = {"esearch": "eSearchResult", "epost": "ePostResult", "esummary": "eSummaryResult"}.get(
-                utility
-            )
             if parameters.get("retmode") == "json":
-                return json_answer({"esearchresult": {"ERROR": str(error)}})
-            root = root or "eFetchResult"
-            return xml_answer(f"{HEAD}<{root}>{element('ERROR', str(error))}</{root}>\n")
+                return json_answer({f"{utility}result": {"ERROR": str(error)}})
+            root, doctype = ROOTS[utility]
+            return xml_answer(f"{HEAD}{doctype}<{root}>{element('ERROR', str(error))}</{root}>\n")
 
     def _items(self, database: str) -> list[Item]:
         databases = {item.set for item in self.library.items("entrez")}
@@ -64,7 +74,7 @@ class Entrez:
 
     def _einfo(self, parameters: Parameters) -> Answer:
         names = sorted({item.set for item in self.library.items("entrez")})
-        doctype = _doctype("eInfoResult", "einfo 20190110", "20190110/einfo.dtd")
+        doctype = ROOTS["einfo"][1]
         body = "<DbList>" + "".join(element("DbName", name) for name in names) + "</DbList>"
         return xml_answer(f"{HEAD}{doctype}<eInfoResult>{body}</eInfoResult>\n")
 
@@ -105,7 +115,7 @@ class Entrez:
             if missing:
                 result["errorlist"] = {"phrasesnotfound": missing, "fieldsnotfound": []}
             return json_answer({"header": {"type": "esearch", "version": "0.3"}, "esearchresult": result})
-        doctype = _doctype("eSearchResult", "esearch 20060628", "20060628/esearch.dtd")
+        doctype = ROOTS["esearch"][1]
         body = (
             element("Count", str(len(found)))
             + element("RetMax", str(len(shown)))
@@ -130,7 +140,7 @@ class Entrez:
         unknown = [name for name in wanted if name not in known]
         found = [str(uid(known[name])) for name in wanted if name in known]
         environment, key = self._remember(parameters.get("WebEnv"), found)
-        doctype = _doctype("ePostResult", "epost 20090526", "20090526/epost.dtd")
+        doctype = ROOTS["epost"][1]
         body = "".join(f"<InvalidIdList>{element('Id', name)}</InvalidIdList>" for name in unknown)
         body += element("QueryKey", key) + element("WebEnv", environment)
         return xml_answer(f"{HEAD}{doctype}<ePostResult>{body}</ePostResult>\n")
@@ -145,7 +155,7 @@ class Entrez:
                 for name, values in summaries
             }
             return json_answer({"header": {"type": "esummary", "version": "0.3"}, "result": result})
-        doctype = _doctype("eSummaryResult", "esummary v1 20041029", "20041029/esummary-v1.dtd")
+        doctype = ROOTS["esummary"][1]
         body = "".join(
             "<DocSum>"
             + element("Id", name)
@@ -203,10 +213,6 @@ def uid(item: Item) -> int:
     if not isinstance(value, int):
         raise ValueError(f"entrez item {item.id!r}: fields.uid is missing; give it a whole number")
     return value
-
-
-def _doctype(root: str, name: str, path: str) -> str:
-    return f'<!DOCTYPE {root} PUBLIC "-//NLM//DTD {name}//EN" "{DTD}/{path}">\n'
 
 
 def _names(item: Item) -> set[str]:

@@ -147,13 +147,20 @@ class Library:
         return self._update(identifier, {"deleted": True, "datestamp": date})
 
     def change(self, identifier: str, date: str, content: bytes | None) -> list[Item]:
-        """Give the items with this id new bytes (or a later date only); raises KeyError if there is none."""
+        """Give the items with this id new bytes (or a later date only); raises KeyError if there is none.
+
+        New letters raise the version of an accession (LN_1.1 to LN_1.2), as at GenBank.
+        """
         changed = self._update(identifier, {"datestamp": date})
         for item in changed:
             if item.path is not None and content is not None:
                 self._content[item.path] = content
                 self._digests.pop(item.path, None)
-        return changed
+            name, _, version = str(item.fields.get("accession", "")).partition(".")
+            if content is not None and version.isdigit():
+                fields = item.fields | {"accession": f"{name}.{int(version) + 1}"}
+                self._items[(item.protocol, item.id)] = item.model_copy(update={"fields": fields})
+        return [self._items[(item.protocol, item.id)] for item in changed]
 
     def _update(self, identifier: str, values: dict[str, Any]) -> list[Item]:
         found = [key for key in self._items if key[1] == identifier]

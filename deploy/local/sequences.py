@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 from deploy.local.items import Item, Library
 
@@ -39,7 +40,7 @@ def as_genbank(library: Library, item: Item) -> Iterator[bytes]:
     )
     yield (
         f"LOCUS       {name:<16} {len(letters):>11} {unit}    {molecule:<6}  "
-        f"linear   SYN {item.datestamp[:10]}\n"
+        f"linear   SYN {_day(item)}\n"
         f"DEFINITION  {item.title}.\nACCESSION   {name}\nVERSION     {accession(item)}\n"
         f"SOURCE      {organism}\n  ORGANISM  {organism}\nORIGIN\n{origin}\n//\n"
     ).encode()
@@ -55,6 +56,10 @@ def length(library: Library, item: Item) -> int:
         return 0
     text = b"".join(as_fasta(library, item))
     return sum(len(line.strip()) for line in text.splitlines() if not line.startswith(b">"))
+
+
+def _day(item: Item) -> str:
+    return datetime.fromisoformat(item.datestamp).strftime("%d-%b-%Y").upper()
 
 
 def _whole(library: Library, item: Item) -> bytes:
