@@ -83,7 +83,9 @@ def publish_checkpoint(
 def write_model(model: torch.nn.Module, folder: Path) -> None:
     """Write bf16 weights, `config.json` and `generation_config.json` as Hugging Face loads them."""
     from transformers import GenerationConfig, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     assert isinstance(model, LlamaForCausalLM)
     config = model.config
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]

@@ -1,0 +1,117 @@
+"""checkpoints/pretrained and checkpoints/instructed: a partition per recipe, each made by a launched job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.materialize import check_specs, require
+from assets.partitions import recipe_partitions
+from assets.resources import LauncherResource, StoreResource
+from resources.code_version import code_version
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from resources.manifest import Manifest
+
+STAGE = "checkpoints"
+OWNERS = ["team:ml-engineering"]
+TRAINING_CODE = (
+    "training.recipes",
+    "training.distributed",
+    "training.model",
+    "training.checkpoint",
+    "training.loop",
+    "training.batches",
+    "training.export",
+    "training.figures",
+    "training.shards",
+    "training.vocabulary",
+)
+
+
+def stage_definitions(settings: Settings) -> dg.Definitions:
+    """Both checkpoint assets."""
+    from assets.checkpoints.describe import CHECKS
+
+    partitions = recipe_partitions(settings)
+    recipes = settings.recipes
+    pretrain_code = code_version("training.pretrain", "training.stream", *TRAINING_CODE)
+    finetune_code = code_version("training.finetune", *TRAINING_CODE)
+    common: dict[str, Any] = {
+        "partitions_def": partitions,
+        "group_name": STAGE,
+        "owners": OWNERS,
+        "pool": "gpu",
+    }
+
+    @dg.asset(
+        key=[STAGE, "pretrained"],
+        deps=[["tokens", "shards"], ["tokens", "vocabulary"], ["mixture", "plan"]],
+        kinds={"pytorch", "deepspeed", "huggingface"},
+        code_version=pretrain_code,
+        check_specs=check_specs([STAGE, "pretrained"], CHECKS),
+        description="A Llama trained from scratch on the stream of token windows, under torchrun and DeepSpeed.",
+        **common,
+    )
+    def pretrained(
+        context: dg.AssetExecutionContext, store: StoreResource, launcher: LauncherResource
+    ) -> dg.MaterializeResult[Any]:
+        from training.recipes import load_recipe
+
+        recipe = load_recipe(recipes / f"{context.partition_key}.yaml")
+        inputs = ["tokens/shards", "tokens/vocabulary", "mixture/plan"]
+        return _train(context, store, launcher, "pretrained", "pretrain", inputs, recipe, pretrain_code)
+
+    @dg.asset(
+        key=[STAGE, "instructed"],
+        deps=[[STAGE, "pretrained"], ["tokens", "shards"], ["tokens", "vocabulary"]],
+        kinds={"pytorch", "deepspeed", "huggingface"},
+        code_version=finetune_code,
+        check_specs=check_specs([STAGE, "instructed"], CHECKS),
+        description="The pretrained model fine-tuned on dialogues, with loss on the assistant's tokens only.",
+        **common,
+    )
+    def instructed(
+        context: dg.AssetExecutionContext, store: StoreResource, launcher: LauncherResource
+    ) -> dg.MaterializeResult[Any]:
+        from training.recipes import load_recipe
+
+        recipe = load_recipe(recipes / f"{context.partition_key}.yaml")
+        inputs = [f"{STAGE}/pretrained/{recipe.name}", "tokens/shards", "tokens/vocabulary"]
+        return _train(context, store, launcher, "instructed", "instruct", inputs, recipe, finetune_code)
+
+    return dg.Definitions(assets=[pretrained, instructed])
+
+
+PROGRAMS = {"pretrain": "training.pretrain", "instruct": "training.finetune"}
+
+
+def _train(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    launcher: LauncherResource,
+    name: str,
+    section: Any,
+    inputs: list[str],
+    recipe: Any,
+    code: str,
+) -> dg.MaterializeResult[Any]:
+    from assets.checkpoints.describe import CHECKS, describe
+    from assets.launch import launch
+
+    opened = store.open()
+    manifests: dict[str, Manifest] = {name: require(context, opened, name) for name in inputs}
+    return launch(
+        context,
+        opened,
+        launcher.open(),
+        f"{STAGE}/{name}/{recipe.name}",
+        program=PROGRAMS[section],
+        inputs=manifests,
+        parameters=recipe.parameters(section),
+        code=code,
+        describe=describe,
+        checks=CHECKS,
+    )
