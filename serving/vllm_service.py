@@ -33,6 +33,7 @@ TERM_SECONDS = 8.0
 # vLLM's CPU backend counts its cache in blocks of this many tokens.
 CPU_BLOCK_TOKENS = 128
 CPU_SEQUENCES = 16
+MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors*", "tokenizer*")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +66,8 @@ def checkout(store: Any, manifest: Any, target: Path) -> Path:
     """The model's files in `target`, whole: a folder that a killed attempt left half-made is not used."""
     done = target.with_name(target.name + ".done")
     if not done.exists():
-        store.checkout(manifest, target)
+        # The optimizer and the figures are of no use here.
+        store.checkout(manifest, target, only=list(MODEL_FILES))
         done.touch()
     for name in ("config.json", "tokenizer.json"):
         if not (target / name).is_file():

@@ -1,8 +1,6 @@
 """endpoint/release: a recipe's model, served. A run deploys and ends; the services stay."""
 
-from __future__ import annotations
-
-from typing import Any
+# No `from __future__ import annotations`: Dagster reads the types of config and result at definition.
 
 import dagster as dg
 
@@ -40,8 +38,8 @@ def stage_definitions(settings: Settings) -> dg.Definitions:
         code_version=code_version("assets.endpoint", "serving.vllm_service", "serving.chat"),
         description=(
             "The recipe's model behind the gateway. Checks the evaluation gate, starts vLLM on the "
-            "instructed checkpoint, asks and traces a smoke question, then moves the alias over; the release before it "
-            "answers until then, and goes on if this one is refused."
+            "instructed checkpoint, asks and traces a smoke question, then moves the alias over. "
+            "The release before it answers until then, and goes on if this one is refused."
         ),
     )
     def release(
@@ -49,7 +47,7 @@ def stage_definitions(settings: Settings) -> dg.Definitions:
         config: ReleaseConfig,
         store: StoreResource,
         launcher: LauncherResource,
-    ) -> dg.MaterializeResult[Any]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from assets.endpoint.release import release as deploy_release
 
         return deploy_release(

@@ -133,7 +133,8 @@ def gather(context: dg.AssetExecutionContext, store: Store, recipe: Recipe) -> d
     if trace_index.inputs.get("tokens/shards") != found["shards"].version:
         raise dg.Failure(
             f"tokens/trace_index {trace_index.version} is of shards "
-            f"{trace_index.inputs.get('tokens/shards')}, the checkpoint learned {found['shards'].version}. Materialize checkpoints and the card again.",
+            f"{trace_index.inputs.get('tokens/shards')}, the checkpoint learned {found['shards'].version}. "
+            "Materialize checkpoints and the card again.",
             allow_retries=False,
         )
     return found
