@@ -100,7 +100,9 @@ def open_model(store: Store, manifest: Manifest, folder: Path) -> LlamaForCausal
     """A checkpoint's model in float32, for evaluation."""
     from training.model import load_model
 
-    return load_model(store.checkout(manifest, folder, only=["*config.json", "model.safetensors"])).eval()
+    model = load_model(store.checkout(manifest, folder, only=["*config.json", "model.safetensors"]))
+    model.train(False)
+    return model
 
 
 def _measure(

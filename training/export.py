@@ -85,7 +85,7 @@ def write_model(model: torch.nn.Module, folder: Path) -> None:
     from transformers import GenerationConfig, LlamaForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     assert isinstance(model, LlamaForCausalLM)
     config = model.config
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]

@@ -1,8 +1,6 @@
 """checkpoints/pretrained and checkpoints/instructed: a partition per recipe, each made by a launched job."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -12,13 +10,9 @@ from assets.resources import LauncherResource, StoreResource
 from resources.code_version import code_version
 from resources.settings import Settings
 
-if TYPE_CHECKING:
-    from resources.manifest import Manifest
-
 STAGE = "checkpoints"
 OWNERS = ["team:ml-engineering"]
 TRAINING_CODE = (
-    "training.recipes",
     "training.distributed",
     "training.model",
     "training.checkpoint",
@@ -39,12 +33,6 @@ def stage_definitions(settings: Settings) -> dg.Definitions:
     recipes = settings.recipes
     pretrain_code = code_version("training.pretrain", "training.stream", *TRAINING_CODE)
     finetune_code = code_version("training.finetune", *TRAINING_CODE)
-    common: dict[str, Any] = {
-        "partitions_def": partitions,
-        "group_name": STAGE,
-        "owners": OWNERS,
-        "pool": "gpu",
-    }
 
     @dg.asset(
         key=[STAGE, "pretrained"],
@@ -52,12 +40,15 @@ def stage_definitions(settings: Settings) -> dg.Definitions:
         kinds={"pytorch", "deepspeed", "huggingface"},
         code_version=pretrain_code,
         check_specs=check_specs([STAGE, "pretrained"], CHECKS),
-        description="A Llama trained from scratch on the stream of token windows, under torchrun and DeepSpeed.",
-        **common,
+        description="A Llama trained from scratch on the stream of windows, under torchrun and DeepSpeed.",
+        partitions_def=partitions,
+        group_name=STAGE,
+        owners=OWNERS,
+        pool="gpu",
     )
     def pretrained(
         context: dg.AssetExecutionContext, store: StoreResource, launcher: LauncherResource
-    ) -> dg.MaterializeResult[Any]:
+    ) -> dg.MaterializeResult:
         from training.recipes import load_recipe
 
         recipe = load_recipe(recipes / f"{context.partition_key}.yaml")
@@ -71,11 +62,14 @@ def stage_definitions(settings: Settings) -> dg.Definitions:
         code_version=finetune_code,
         check_specs=check_specs([STAGE, "instructed"], CHECKS),
         description="The pretrained model fine-tuned on dialogues, with loss on the assistant's tokens only.",
-        **common,
+        partitions_def=partitions,
+        group_name=STAGE,
+        owners=OWNERS,
+        pool="gpu",
     )
     def instructed(
         context: dg.AssetExecutionContext, store: StoreResource, launcher: LauncherResource
-    ) -> dg.MaterializeResult[Any]:
+    ) -> dg.MaterializeResult:
         from training.recipes import load_recipe
 
         recipe = load_recipe(recipes / f"{context.partition_key}.yaml")
@@ -97,19 +91,18 @@ def _train(
     inputs: list[str],
     recipe: Any,
     code: str,
-) -> dg.MaterializeResult[Any]:
+) -> dg.MaterializeResult:
     from assets.checkpoints.describe import CHECKS, describe
     from assets.launch import launch
 
     opened = store.open()
-    manifests: dict[str, Manifest] = {name: require(context, opened, name) for name in inputs}
     return launch(
         context,
         opened,
         launcher.open(),
         f"{STAGE}/{name}/{recipe.name}",
         program=PROGRAMS[section],
-        inputs=manifests,
+        inputs={name: require(context, opened, name) for name in inputs},
         parameters=recipe.parameters(section),
         code=code,
         describe=describe,

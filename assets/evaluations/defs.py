@@ -1,7 +1,5 @@
 """evaluations/card: a partition per recipe, made by a launched job from both of the recipe's checkpoints."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg
@@ -52,11 +50,11 @@ def stage_definitions(settings: Settings) -> dg.Definitions:
         pool="gpu",
         code_version=code,
         check_specs=check_specs(KEY, CHECKS),
-        description="Held-out perplexity, probes before and after fine-tuning, and the gate's thresholds, on a card.",
+        description="Held-out perplexity, probes before and after fine-tuning, and the gate, on a card.",
     )
     def card(
         context: dg.AssetExecutionContext, store: StoreResource, launcher: LauncherResource
-    ) -> dg.MaterializeResult[Any]:
+    ) -> dg.MaterializeResult:
         from assets.evaluations.describe import CHECKS, describe
         from assets.launch import launch
         from training.recipes import load_recipe

@@ -47,7 +47,7 @@ def thresholds_stated(store: Store, manifest: Manifest) -> Verdict:
     stated = {t["name"]: t for t in read_card(store, manifest)["thresholds"]}
     faults = [name for name in THRESHOLDS if name not in stated or not _finite(stated[name]["value"])]
     said = "; ".join(
-        f"{t['name']} {t['value']} {t['comparison']} {t['limit']}: {'passed' if t['passed'] else 'not passed'}"
+        f"{t['name']} {t['value']} {t['comparison']} {t['limit']}{'' if t['passed'] else ': not passed'}"
         for t in stated.values()
     )
     return Verdict(not faults, f"not measured: {', '.join(faults)}" if faults else said)
