@@ -27,7 +27,12 @@ HIGHEST_UID = 2**32 - 1
 POST_ABOVE = 200
 SUMMARIES = 200
 MEDIA_TYPES = {"fasta": "text/x-fasta", "gb": "text/x-genbank", "gbwithparts": "text/x-genbank"}
-_TRANSIENT = ("search backend failed", "api rate limit exceeded", "temporarily unavailable", "backend timeout")
+_TRANSIENT = (
+    "search backend failed",
+    "api rate limit exceeded",
+    "temporarily unavailable",
+    "backend timeout",
+)
 
 
 class EntrezError(BadResponse):
@@ -126,7 +131,9 @@ def parse_summaries(body: bytes, url: str = "esummary") -> list[Summary]:
 def _value(item: Element) -> Any:
     nested = [e for e in item if local_name(e) == "Item"]
     if item.get("Type") in ("List", "Structure") or nested:
-        return {e.get("Name", ""): _value(e) for e in nested} if _named(nested) else [_value(e) for e in nested]
+        return (
+            {e.get("Name", ""): _value(e) for e in nested} if _named(nested) else [_value(e) for e in nested]
+        )
     return text_of(item)
 
 
@@ -157,9 +164,7 @@ class EntrezClient:
             return await self.http.get(
                 url, method="POST", data={**params, **self.identity}, inspect=check_body, max_bytes=256 << 20
             )
-        return await self.http.get(
-            url, {**params, **self.identity}, inspect=check_body, max_bytes=256 << 20
-        )
+        return await self.http.get(url, {**params, **self.identity}, inspect=check_body, max_bytes=256 << 20)
 
     async def search(self, db: str, term: str, **arguments: str) -> SearchResult:
         answer = await self.request("esearch", db=db, term=term, **arguments)
@@ -333,7 +338,12 @@ async def harvest(
 
 
 def _described(
-    client: EntrezClient, batch: Sequence[str], summaries: Sequence[Summary], db: str, rettype: str, retmode: str
+    client: EntrezClient,
+    batch: Sequence[str],
+    summaries: Sequence[Summary],
+    db: str,
+    rettype: str,
+    retmode: str,
 ) -> list[Item]:
     """Items for the summaries, each tied to the id that the search listed (a UID or an accession)."""
     wanted = set(batch)

@@ -37,7 +37,8 @@ from resources.spacing import Spacing, spacing_of
 
 USER_AGENT = "luca/0.1"
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-_NETWORK = (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError, OSError)
+# Not OSError: a full disk is no fault of the network (aiohttp wraps the sockets' errors).
+_NETWORK = (aiohttp.ClientError, TimeoutError, ConnectionError)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class HttpClient:
                     inspect(response)
                 return response
 
-        return await self.retrying(once, url)
+        response: Response = await self.retrying(once, url)
+        return response
 
     async def retrying(self, once: Callable[[], Any], url: str) -> Any:
         """`await once()` until it does not raise a network error or Transient, or attempts run out."""
@@ -150,6 +152,8 @@ class HttpClient:
                 raise
             except _NETWORK as error:
                 last, wait = error, None
+                if isinstance(error, aiohttp.ClientConnectorDNSError) and attempt >= 2:
+                    break  # a name that does not resolve seldom does a minute later
             if wait is not None and wait > self.longest_wait:
                 raise Unreachable(
                     f"{self.clean(url)}: upstream asks to wait {wait:.0f} s; come back later.", 503
@@ -157,7 +161,7 @@ class HttpClient:
             if attempt + 1 < self.attempts:
                 await asyncio.sleep(wait if wait is not None else self.pause(attempt))
         raise Unreachable(
-            f"{self.clean(url)}: no answer after {self.attempts} attempts: {self.describe(last)}. "
+            f"{self.clean(url)}: no answer after {attempt + 1} attempts: {self.describe(last)}. "
             "Check the network and the address, or try again later."
         )
 
@@ -197,7 +201,9 @@ class HttpClient:
                 answer.release()
                 target = URL(urljoin(str(target), location), encoded=True)
                 if target.scheme not in ("http", "https"):
-                    raise BadResponse(f"{self.clean(url)}: redirects to {self.clean(location)}", answer.status)
+                    raise BadResponse(
+                        f"{self.clean(url)}: redirects to {self.clean(location)}", answer.status
+                    )
                 if answer.status == 303:
                     method, data = "GET", None
                 continue
@@ -249,12 +255,12 @@ class HttpClient:
 
     def route(self, target: URL) -> tuple[URL, dict[str, str], bool]:
         """(address to connect to, Host header to send, whether it is a route)."""
-        destination = self.routes.get(f"{target.scheme}://{target.authority}")
+        destination = self.routes.get(str(target.origin()))
         if destination is None:
             return target, {}, False
         to = URL(destination)
         reached = target.with_scheme(to.scheme).with_host(to.host or "").with_port(to.port)
-        return reached, {"Host": target.authority}, True
+        return reached, {"Host": str(target.origin()).partition("://")[2]}, True
 
     def session(self, routed: bool) -> aiohttp.ClientSession:
         """Routed requests go straight; others may take the proxy that the environment names."""

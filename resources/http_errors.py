@@ -36,4 +36,6 @@ class TooLarge(HttpError):
 
 
 class DamagedPayload(HttpError):
-    """Bytes that are not those upstream promises (length, checksum)."""
+    """Bytes that are not those upstream promises (length, checksum). validators: of the answer, if any."""
+
+    validators: object = None

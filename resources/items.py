@@ -14,8 +14,9 @@ class Item:
 
     The bytes are in `content`, or are fetched from `url` (with `params` added to the request only: a
     stored address holds no key). `version` changes when the bytes may have changed; an empty one means
-    that only a conditional request can tell. None and "" mean "not stated". `attachments` are small files
-    that belong to it (a label); each is kept as an object and named in the metadata as `<name>_sha256`.
+    that only a conditional request can tell. `size` is in bytes. None and "" mean "not stated".
+    `attachments` are small files that belong to it (a label); each is kept as an object and named in the
+    metadata as `<name>_sha256`.
     """
 
     upstream_id: str
@@ -37,7 +38,7 @@ class Item:
     dimension: str = ""
     sha256: str = ""
     md5: str = ""
-    bytes: int | None = None
+    size: int | None = None
     deleted: str = ""
     denied: str = ""
     reservation: str = ""

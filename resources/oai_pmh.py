@@ -66,7 +66,9 @@ def parse_answer(body: bytes, url: str) -> Element:
     """The OAI-PMH root; OaiError for its error element (several: the first), BadResponse for other XML."""
     root = parse_xml(body, url)
     if local_name(root) != "OAI-PMH":
-        raise BadResponse(f"{url}: the root is <{local_name(root)}>, not <OAI-PMH>. Is this the OAI base URL?")
+        raise BadResponse(
+            f"{url}: the root is <{local_name(root)}>, not <OAI-PMH>. Is this the OAI base URL?"
+        )
     error = child(root, "error")
     if error is not None:
         raise OaiError(error.get("code", ""), text_of(error), url)
@@ -81,7 +83,9 @@ def parse_page(body: bytes, url: str) -> Page:
         if error.code == "noRecordsMatch":
             return Page(())
         raise
-    listing = next((e for e in root if local_name(e) in ("ListRecords", "ListIdentifiers", "GetRecord")), None)
+    listing = next(
+        (e for e in root if local_name(e) in ("ListRecords", "ListIdentifiers", "GetRecord")), None
+    )
     if listing is None:
         raise BadResponse(f"{url}: an OAI-PMH answer without records, error or token")
     records = []
@@ -257,9 +261,13 @@ def in_granularity(datestamp: str, granularity: str) -> str:
 
 
 def to_item(record: Record, *, follow: bool) -> Item:
-    """A record as an Item: the payload is its first http(s) dc:identifier, or the metadata itself."""
+    """A record as an Item. The payload is what its first http(s) dc:identifier names, if we follow those
+    and it has one; else the metadata itself (an abstract is worth keeping).
+    """
     if record.deleted:
-        return Item(record.identifier, datestamp=record.datestamp, deleted="deleted upstream (OAI-PMH header)")
+        return Item(
+            record.identifier, datestamp=record.datestamp, deleted="deleted upstream (OAI-PMH header)"
+        )
     dc = record.dc
     link = next((v for v in dc.get("identifier", ()) if v.startswith(("http://", "https://"))), "")
     rights = tuple(dict.fromkeys((*dc.get("license", ()), *dc.get("rights", ()))))
@@ -268,25 +276,31 @@ def to_item(record: Record, *, follow: bool) -> Item:
         "sets": list(record.sets),
         **{k: list(dc[k]) for k in ("date", "type", "subject", "source", "description") if k in dc},
     }
-    has_payload = bool(link) if follow else bool(record.metadata)
+    follow = follow and bool(link)
     return Item(
         record.identifier,
         version=record.datestamp,
         title=next(iter(dc.get("title", ())), ""),
-        url=link,
+        url=link if follow else "",
         content=None if follow else record.metadata,
         datestamp=record.datestamp,
         media_type="" if follow else RECORD_MEDIA_TYPE,
         licence_stated=rights,
         attribution="; ".join(dc.get("creator", ()) or dc.get("publisher", ())),
         language=next(iter(dc.get("language", ())), ""),
-        denied="" if has_payload else "the record names no http(s) identifier to fetch",
+        denied="" if follow or record.metadata else "the record has neither metadata nor an address",
         metadata=metadata,
     )
 
 
 async def harvest(
-    http: HttpClient, base_url: str, known: Known, *, metadata_prefix: str, set: str = "", follow: bool = False
+    http: HttpClient,
+    base_url: str,
+    known: Known,
+    *,
+    metadata_prefix: str,
+    set: str = "",
+    follow: bool = False,
 ) -> AsyncIterator[Item]:
     """Records changed since the known high-water mark, deletions included (all of them the first time).
 

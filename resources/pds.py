@@ -154,9 +154,7 @@ class PdsClient:
                 params["q"] = q
             if after:
                 params["search-after"] = ",".join(after)
-            answer = await self.http.get(
-                f"{self.base_url}/{path}", params, {"Accept": "application/json"}
-            )
+            answer = await self.http.get(f"{self.base_url}/{path}", params, {"Accept": "application/json"})
             page = parse_products(answer.json(), answer.url)
             fresh = [p for p in page if p.lidvid not in seen]
             for product in fresh:
@@ -197,7 +195,9 @@ def to_item(product: Product, label: Mapping[str, Any], label_bytes: bytes = b""
         or product.value("pds:License_Information.pds:description")
         or str(label.get("licence") or "")
     )
-    stated = next((f for f in label.get("files", ()) if file and f.get("name") == file.name), {})
+    stated: Mapping[str, Any] = next(
+        (f for f in label.get("files", ()) if file and f.get("name") == file.name), {}
+    )
     metadata: dict[str, Any] = {
         "lidvid": product.lidvid,
         "product_class": product.value("product_class"),
@@ -217,7 +217,7 @@ def to_item(product: Product, label: Mapping[str, Any], label_bytes: bytes = b""
         licence_stated=(licence,) if licence else (),
         attribution=product.value("pds:Citation_Information.pds:description"),
         md5=(file.md5 or str(stated.get("md5", ""))) if file else "",
-        bytes=(file.bytes if file.bytes is not None else stated.get("bytes")) if file else None,
+        size=(file.bytes if file.bytes is not None else stated.get("bytes")) if file else None,
         denied="" if file else "the product names no data file",
         attachments={"label": label_bytes} if label_bytes else {},
         metadata={k: v for k, v in metadata.items() if v},

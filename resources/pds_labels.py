@@ -42,9 +42,7 @@ def read_pds4_label(body: bytes, url: str) -> dict[str, Any]:
     licence = next((e for e in root.iter() if local_name(e) == "License_Information"), None)
     if licence is not None:
         label["licence"] = text_of(child(licence, "name")) or text_of(child(licence, "description"))
-    targets = [
-        text_of(child(e, "name")) for e in root.iter() if local_name(e) == "Target_Identification"
-    ]
+    targets = [text_of(child(e, "name")) for e in root.iter() if local_name(e) == "Target_Identification"]
     if targets:
         label["targets"] = targets
     label["files"] = [_file_area(e) for e in root if local_name(e).startswith("File_Area")]

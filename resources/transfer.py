@@ -26,6 +26,7 @@ from resources.http import HttpClient, lowered
 from resources.http_errors import BadResponse, DamagedPayload, TooLarge, Transient
 
 CHUNK = 1 << 18
+REFUSED = 3
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 InspectHead = Callable[[bytes], None]
 OnBytes = Callable[[int], None]
@@ -100,7 +101,7 @@ async def download(
             before = state.transferred
             try:
                 return await once()
-            except (aiohttp.ClientPayloadError, asyncio.TimeoutError, ConnectionError):
+            except (TimeoutError, aiohttp.ClientPayloadError, ConnectionError):
                 if state.transferred - before < CHUNK or state.attempts > 200:
                     raise
 
@@ -109,8 +110,11 @@ async def download(
         if result is not None and inspect is not None:
             try:
                 inspect(head_of(result.path))
-            except Exception:
+            except Exception as error:
                 partial.remove()
+                state.refused += 1
+                if isinstance(error, Transient) and state.refused >= REFUSED:
+                    raise BadResponse(f"{http.clean(url)}: {error}, {state.refused} times") from None
                 raise
         return result
 
@@ -127,6 +131,7 @@ async def download(
 class _State:
     attempts = 0
     transferred = 0
+    refused = 0
 
 
 async def _attempt(
@@ -186,7 +191,9 @@ async def _attempt(
         if offset:
             # Two halves that do not belong together look the same as a bad file: fetch it in one piece.
             raise Transient(f"{http.clean(url)}: {fault}, after a resume")
-        raise DamagedPayload(f"{http.clean(url)}: {fault}")
+        damaged = DamagedPayload(f"{http.clean(url)}: {fault}")
+        damaged.validators = result.validators
+        raise damaged
     return result
 
 
@@ -314,7 +321,7 @@ class Partial:
     _done: Path | None = None
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+        """Forget what has come; the (empty) file itself goes with `close`, since a retry may use it."""
         self.note.unlink(missing_ok=True)
         if self._done is not None:
             self._done.unlink(missing_ok=True)

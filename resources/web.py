@@ -75,7 +75,7 @@ def row_item(row: Any, url: str, number: int) -> Item:
         str(row.get("id") or id_of(address)),
         url=address,
         version=values.get("sha256", ""),
-        bytes=size,
+        size=size,
         licence_stated=(licence,) if licence else (),
         metadata={k: v for k, v in row.items() if k not in ROW_FIELDS},
         **values,

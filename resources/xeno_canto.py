@@ -122,7 +122,9 @@ def to_item(recording: Mapping[str, Any], scheme: str = "https") -> Item | None:
     address = clean_address(recording.get("file"))
     page = clean_address(recording.get("url"))
     if scheme == "http":
-        address, page = (re.sub("^https://", "http://", a) if _bare(recording, a) else a for a in (address, page))
+        address, page = (
+            re.sub("^https://", "http://", a) if _bare(recording, a) else a for a in (address, page)
+        )
     name = clean_text(recording.get("file-name"))
     suffix = name.rpartition(".")[2].lower() if "." in name else ""
     scientific = " ".join(filter(None, (clean_text(recording.get(k)) for k in _SCIENTIFIC)))
@@ -175,7 +177,9 @@ class XenoCantoClient:
         self.base_url = base_url.rstrip("/")
         self.key = environment.get(KEY_VARIABLE, "")
         if not self.key:
-            raise Denied(f"{self.base_url}: Xeno-canto needs a key. Set {KEY_VARIABLE} (free, on your account page).")
+            raise Denied(
+                f"{self.base_url}: Xeno-canto needs a key. Set {KEY_VARIABLE} (free, on your account page)."
+            )
         http.secrets = (*http.secrets, self.key)
 
     async def page(self, query: str, number: int) -> Page:

@@ -15,9 +15,7 @@ Element = Any
 def looks_like_html(body: bytes) -> bool:
     """Whether a body begins as an HTML page does (a challenge, an outage page)."""
     start = body[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return start.startswith((b"<!doctype html", b"<html")) or (
-        b"<html" in start and not start.startswith(b"<?xml")
-    )
+    return start.startswith((b"<!doctype html", b"<html"))
 
 
 def parse_xml(body: bytes, url: str, *, huge: bool = False) -> Element:
@@ -26,7 +24,9 @@ def parse_xml(body: bytes, url: str, *, huge: bool = False) -> Element:
     Both quote the start of what came.
     """
     if looks_like_html(body):
-        raise Denied(f"{url}: an HTML page stands where XML should (a challenge or an outage): {start_of(body)}")
+        raise Denied(
+            f"{url}: an HTML page stands where XML should (a challenge or an outage): {start_of(body)}"
+        )
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=huge, remove_comments=False
     )

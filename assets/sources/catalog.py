@@ -101,7 +101,9 @@ class LicenceRule(_Strict):
         if self.rule == "per_item" and self.spdx:
             raise ValueError("rule 'per_item' takes no spdx: the item states it (set spdx: null)")
         if self.spdx and parse_licence(self.spdx) is None:
-            raise ValueError(f"spdx {self.spdx!r} is not a licence we know; add it to assets/sources/licences.py")
+            raise ValueError(
+                f"spdx {self.spdx!r} is not a licence we know; add it to assets/sources/licences.py"
+            )
         return self
 
 

@@ -117,17 +117,27 @@ _PHRASES: tuple[tuple[str, str], ...] = (
         "LicenseRef-US-Government-Work",
     ),
     (
-        r"nasa (?:content|media|imagery|images?)?[^.]{0,40}(?:not subject to copyright|not copyrighted|generally"
-        r" not)|nasa (?:media|image|images) (?:usage )?(?:guidelines|policy)|courtesy (?:of )?nasa/jpl-caltech",
+        r"nasa (?:content|media|imagery|images?)?[^.]{0,40}(?:not subject to copyright|not copyrighted"
+        r"|generally not)|nasa (?:media|image|images) (?:usage )?(?:guidelines|policy)"
+        r"|courtesy (?:of )?nasa/jpl-caltech",
         "LicenseRef-NASA-Media-Guidelines",
     ),
     (r"public[ -]domain|gemeinfrei|domaine public|dominio p[uú]blico", "LicenseRef-Public-Domain"),
     (r"insdc|(?:ddbj|ena|embl)[^.]{0,20}genbank[^.]{0,40}(?:no use )?restrictions?", "LicenseRef-INSDC"),
-    (r"apache(?: software)? licen[cs]e,? ?(?:v(?:ersion)? ?)?2(?:\.0)?|apache\.org/licenses/license-2\.0", "Apache-2.0"),
+    (
+        r"apache(?: software)? licen[cs]e,? ?(?:v(?:ersion)? ?)?2(?:\.0)?|apache\.org/licenses/license-2\.0",
+        "Apache-2.0",
+    ),
     (r"\bmit licen[cs]e\b|opensource\.org/licenses?/mit\b", "MIT"),
-    (r"bsd[ -]3[ -]clause|(?:new|revised|modified) bsd|opensource\.org/licenses?/bsd-3-clause", "BSD-3-Clause"),
+    (
+        r"bsd[ -]3[ -]clause|(?:new|revised|modified) bsd|opensource\.org/licenses?/bsd-3-clause",
+        "BSD-3-Clause",
+    ),
     (r"bsd[ -]2[ -]clause|simplified bsd|opensource\.org/licenses?/bsd-2-clause", "BSD-2-Clause"),
-    (r"gnu lesser general public licen[cs]e.{0,20}3(?:\.0)?(?:\+| or later| or any later)", "LGPL-3.0-or-later"),
+    (
+        r"gnu lesser general public licen[cs]e.{0,20}3(?:\.0)?(?:\+| or later| or any later)",
+        "LGPL-3.0-or-later",
+    ),
     (r"gnu general public licen[cs]e.{0,20}3(?:\.0)?(?:\+| or later|.{0,20}any later)", "GPL-3.0-or-later"),
     (r"gnu general public licen[cs]e.{0,20}2(?:\.0)?(?:\+| or later|.{0,20}any later)", "GPL-2.0-or-later"),
     (
@@ -166,7 +176,8 @@ _TAG = re.compile(
 _ELEMENT = r"non[ -]?commercial(?: use)?|share[ -]?alike|no[ -]?deriv(?:ative)?s?(?: works?)?|nc\b|sa\b|nd\b"
 _NAME = re.compile(
     r"(?:creative commons[ :,-]*(?:\(cc\))?[ -]*)attribution((?:[ ,/_-]+(?:and )?(?:" + _ELEMENT + r"))*)"
-    r"(?:[ -]*(?:\d\.\d)?[ -]*(?:international|unported|generic|intergovernmental|igo|licen[cs]e|public|version|v)?){0,4}"
+    r"(?:[ -]*(?:\d\.\d)?[ -]*"
+    r"(?:international|unported|generic|intergovernmental|igo|licen[cs]e|public|version|v)?){0,4}"
 )
 _VERSION = re.compile(r"(?<![\d.])([1-4]\.[015])(?!\.?\d)")
 _NEGATED = re.compile(r"\b(?:not|no longer|never) (?:be |been |under |available |licen[cs]ed )+")
@@ -181,9 +192,7 @@ def licence_of(spdx: str) -> Licence | None:
     name = _BY_ID.get(key) or _DEPRECATED.get(key)
     if name:
         return Licence(name, _FIXED[name])
-    match = re.fullmatch(
-        r"(?:licenseref-)?cc-by((?:-(?:nc|sa|nd))*)(?:-(\d\.\d))?(?:-([a-z]{2,3}))?", key
-    )
+    match = re.fullmatch(r"(?:licenseref-)?cc-by((?:-(?:nc|sa|nd))*)(?:-(\d\.\d))?(?:-([a-z]{2,3}))?", key)
     if match and (not match[2] or match[2] in _CC_VERSIONS):
         return creative_commons(match[1].split("-"), match[2] or "", match[3] or "")
     return None
@@ -212,7 +221,9 @@ def normal(stated: str) -> str:
     return _SPACES.sub(" ", text).strip(" .;,")
 
 
-_PUNCTUATION = str.maketrans({"‐": "-", "‑": "-", "–": "-", "—": "-", "’": "'", "“": '"', "”": '"', "\xa0": " "})
+_PUNCTUATION = str.maketrans(
+    {"‐": "-", "‑": "-", "–": "-", "—": "-", "’": "'", "“": '"', "”": '"', "\xa0": " "}
+)
 
 
 def parse_licence(stated: str) -> Licence | None:
@@ -327,8 +338,12 @@ def _element(word: str) -> str:
     return "sa" if squeezed.startswith(("sharealike", "sa")) else "nd"
 
 
-_NC_WORDS = re.compile(r"non[ -]?commercial|not for (?:commercial|profit)|commercial (?:use|re-?use)[^.]{0,30}(?:not|prohibited)")
-_ND_WORDS = re.compile(r"no[ -]?derivative|without (?:change|modification)|may not be (?:changed|modified|altered)")
+_NC_WORDS = re.compile(
+    r"non[ -]?commercial|not for (?:commercial|profit)|commercial (?:use|re-?use)[^.]{0,30}(?:not|prohibited)"
+)
+_ND_WORDS = re.compile(
+    r"no[ -]?derivative|without (?:change|modification)|may not be (?:changed|modified|altered)"
+)
 _SA_WORDS = re.compile(r"share[ -]?alike")
 
 
