@@ -13,14 +13,22 @@ from deploy.local.items import Item, Library
 def as_fasta(library: Library, item: Item) -> Iterator[bytes]:
     """The item's sequence as FASTA, in pieces; a FASTA file is passed on as it is, faults and all."""
     if item.media_type == "text/x-genbank":
-        text = _whole(library, item).decode("utf-8", "replace")
-        letters = "".join(re.findall(r"[a-zA-Z]+", text.partition("\nORIGIN")[2].partition("//")[0]))
-        yield f">{accession(item)} {item.title}\n{_wrapped(letters.upper(), 70)}\n".encode()
+        for record in re.split(r"^//", _whole(library, item).decode("utf-8", "replace"), flags=re.MULTILINE):
+            if "LOCUS" in record:
+                yield _fasta_of_record(item, record)
     elif (item.path or "").endswith(".gz"):
         yield _whole(library, item)
     else:
         assert item.path is not None
         yield from library.read(item.path)
+
+
+def _fasta_of_record(item: Item, record: str) -> bytes:
+    version = re.search(r"^VERSION +(\S+)", record, re.MULTILINE)
+    title = re.search(r"^DEFINITION +(.+)", record, re.MULTILINE)
+    letters = "".join(re.findall(r"[a-zA-Z]+", record.partition("\nORIGIN")[2]))
+    name = version[1] if version else accession(item)
+    return f">{name} {title[1] if title else item.title}\n{_wrapped(letters.upper(), 70)}\n".encode()
 
 
 def as_genbank(library: Library, item: Item) -> Iterator[bytes]:

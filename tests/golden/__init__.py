@@ -1,0 +1,1 @@
+"""Real items beside the checkout, as the local upstream serves them."""
