@@ -6,8 +6,8 @@ saw the job's end takes away):
 - the run was cancelled but no worker lived to end the job: the job is cancelled;
 - the run's worker is gone and nobody told the instance (the code server was killed too): the run is
   marked failed, for a run that seems to go on keeps its slot of the pool for ever;
-- the run failed or was deleted while its job goes on, or has succeeded since: a new run of the same asset
-  is asked for, which attaches to the job or adopts what it published;
+- the run failed or was deleted while its job goes on, or has succeeded or was lost since: a new run of the
+  same asset is asked for, which attaches to the job, adopts what it published, or starts it anew;
 - the run is alive, or the job is a service: nothing to do.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 
 from assets.resources import LauncherResource
+from resources.job_folder import FINAL
 
 if TYPE_CHECKING:
     from resources.launcher import Job
@@ -31,26 +32,31 @@ MOST_REATTACHMENTS = 5
 COUNT_TAG = "luca/reattachments"
 
 
-def finding(instance: dg.DagsterInstance, job: "Job") -> tuple[Finding, dg.DagsterRun | None]:
+def finding(
+    instance: dg.DagsterInstance, job: "Job", lost_seconds: float = LOST_FOLLOWER_SECONDS
+) -> tuple[Finding, dg.DagsterRun | None]:
     """What became of the run that follows a job, and that run (None: deleted, or never one)."""
     follower = job.follower() or {}
-    if not job.active and (job.state != "succeeded" or not follower):
-        return "followed", None  # its end was seen, or there is nothing to bring anybody back to
+    state = job.state
+    if state in FINAL and not follower:
+        return "followed", None  # whoever followed has seen its end
     run_id = str((follower or job.spec().get("run") or {}).get("dagster_run_id") or "")
     if not run_id:
         return "followed", None  # started by hand, outside Dagster: whoever did so looks after it
     run = instance.get_run_by_id(run_id)
     if run is None:
-        return "abandoned", None
+        return ("followed" if state in ("failed", "cancelled") else "abandoned"), None
     if run.status == dg.DagsterRunStatus.CANCELED:
         return "cancelled", run
     if run.is_finished:
-        return "abandoned", run
-    return ("unattended" if follower_gone(job, follower) else "followed"), run
+        # A job that failed or was cancelled by itself is nothing to come back to; a lost one starts anew,
+        # and its program resumes.
+        return ("followed" if state in ("failed", "cancelled") else "abandoned"), run
+    return ("unattended" if follower_gone(job, follower, lost_seconds) else "followed"), run
 
 
-def follower_gone(job: "Job", follower: dict[str, Any]) -> bool:
-    """Whether the process that follows is gone from this machine, for LOST_FOLLOWER_SECONDS.
+def follower_gone(job: "Job", follower: dict[str, Any], lost_seconds: float) -> bool:
+    """Whether the process that follows is gone from this machine, for ``lost_seconds``.
 
     Since nobody saw it die, the time is counted from when this was noticed first. A follower in another
     process namespace is never called gone: nothing here can tell.
@@ -63,7 +69,7 @@ def follower_gone(job: "Job", follower: dict[str, Any]) -> bool:
     if "noticed_gone_at" not in follower:
         job.follow({**follower, "noticed_gone_at": time.time()})
         return False
-    return time.time() - float(follower["noticed_gone_at"]) >= LOST_FOLLOWER_SECONDS
+    return time.time() - float(follower["noticed_gone_at"]) >= lost_seconds
 
 
 def reattach(job: "Job", run: dg.DagsterRun | None) -> dg.RunRequest | None:
@@ -81,7 +87,9 @@ def reattach(job: "Job", run: dg.DagsterRun | None) -> dg.RunRequest | None:
     )
 
 
-def orphan_sensor(minimum_interval_seconds: int = 30) -> dg.SensorDefinition:
+def orphan_sensor(
+    minimum_interval_seconds: int = 30, lost_follower_seconds: float = LOST_FOLLOWER_SECONDS
+) -> dg.SensorDefinition:
     """The sensor; it needs the resource ``launcher`` and runs by default."""
 
     @dg.sensor(
@@ -99,7 +107,7 @@ def orphan_sensor(minimum_interval_seconds: int = 30) -> dg.SensorDefinition:
         for job in jobs.jobs():
             if job.record.kind == "service":
                 continue
-            found, run = finding(instance, job)
+            found, run = finding(instance, job, lost_follower_seconds)
             if found == "cancelled":
                 jobs.cancel(job.key)
                 job.unfollow()

@@ -38,7 +38,7 @@ def location(root: Path, mode: str, grace_seconds: float = 0.5, **extra: Any) ->
     return dg.Definitions(
         assets=[thing],
         jobs=[dg.define_asset_job("make", dg.AssetSelection.all(), executor_def=executor())],
-        sensors=[orphan_sensor(minimum_interval_seconds=1)],
+        sensors=[orphan_sensor(1, lost_follower_seconds=3)] if "LUCA_TEST_SENSOR" in os.environ else [],
         resources={
             "store": StoreResource(uri=(root / "store").as_uri()),
             "launcher": LauncherResource(root=str(root / "jobs")),
