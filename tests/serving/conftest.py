@@ -19,7 +19,8 @@ import pytest
 from resources.settings import PROJECT
 from resources.store import Store
 from serving.config import Route, write_route
-from serving.keys import KeyRing, Limits
+from serving.keys import KeyRing
+from serving.limits import Limits
 from training.vocabulary_build import Corpus, Sizes, build_vocabulary, vocabulary_files
 
 ALIAS = "luca-test"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 TEXT = "Life began in water, and RNA came before DNA. \u00bfNo es as\u00ed? \u751f\u547d"
 PIECES = [
@@ -185,4 +186,4 @@ async def main(port_file: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    uvloop.run(main(Path(sys.argv[1])))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from serving.config import Route, remove_route, write_route
-from serving.keys import KeyRing, Limits
+from serving.keys import KeyRing
+from serving.limits import Limits
 from serving.sockets import free_port
 from tests.serving import mock_engine as mock
 from tests.serving.conftest import ALIAS, Running, StartGateway

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.keys import KeyRing, KeysError, KeyTable, Limits
+from serving.keys import KeyRing, KeysError, KeyTable
+from serving.limits import Limits
 
 
 def table(ring: KeyRing) -> KeyTable:
