@@ -140,9 +140,7 @@ def main() -> None:
             prompt = vocabulary.encode_messages(messages, add_generation_prompt=True)
             direct: dict[str, Any] = {"model": ALIAS, "prompt": prompt, "max_tokens": 96, "temperature": 0.0}
             chat = {"model": ALIAS, "messages": messages, "max_tokens": 96}
-            print(
-                f"a request of {len(json.dumps(chat))} bytes, {len(prompt)} tokens; {chosen.requests} requests a row"
-            )
+            print(f"requests of {len(json.dumps(chat))} bytes, {len(prompt)} tokens; {chosen.requests} a row")
             print(f"{'':34}{'connections':>12}{'requests/s':>12}{'CPU ms':>9}")
             with (
                 process(
