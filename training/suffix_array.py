@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_BYTES = 2**31 - 1
+SHORT = 128
 
 
 def build_suffixes(text: bytes | bytearray | memoryview) -> NDArray[np.int32]:
@@ -55,9 +56,14 @@ class SuffixArray:
 
     def longest(self, query: bytes) -> int:
         """Length of the longest prefix of the query that stands in the text."""
-        place = self.first(query)
-        neighbours = (self.suffixes[p] for p in (place - 1, place) if 0 <= p < len(self.suffixes))
-        return max((common(query, self.text[p : p + len(query)]) for p in neighbours), default=0)
+        # Most matches are short, and short comparisons cost less: the whole query only when it is needed.
+        for part in (query[:SHORT], query):
+            place = self.first(part)
+            neighbours = (self.suffixes[p] for p in (place - 1, place) if 0 <= p < len(self.suffixes))
+            size = max((common(part, self.text[p : p + len(part)]) for p in neighbours), default=0)
+            if size < len(part):
+                break
+        return size
 
     def occurrences(self, query: bytes) -> range:
         """Places in `suffixes` of all suffixes that start with the query."""

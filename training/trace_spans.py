@@ -6,7 +6,7 @@ words, unless the whole of one is inside a word (a sequence) or the script has n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from training.suffix_array import SuffixArray
@@ -58,16 +58,38 @@ def maximal(array: SuffixArray, query: str) -> Iterator[Passage]:
     data = query.encode()
     starts = [place for place, byte in enumerate(data) if byte & 0xC0 != 0x80]
     character = dict(zip([*starts, len(data)], range(len(starts) + 1), strict=True))
-    reach = 0
-    for number, start in enumerate(starts):
-        end = start + array.longest(data[start:])
+
+    def end_of(number: int) -> int:
+        """Where the longest match from this character ends; it never falls from one character to the next."""
+        end = starts[number] + array.longest(data[starts[number] :])
         while end not in character:  # the match ends inside a character
             end -= 1
-        if end > max(reach, start):
-            reach = end
+        return end
+
+    reach = number = 0
+    while number < len(starts):
+        end = end_of(number)
+        if end > starts[number]:
             yield Passage(number, character[end])
+        reach = end
         if reach == len(data):
             return
+        number = first_beyond(end_of, number, len(starts), reach)
+
+
+def first_beyond(end_of: Callable[[int], int], low: int, count: int, reach: int) -> int:
+    """The first number after `low`, or `count`, whose end lies beyond `reach`: by strides, then halves."""
+    stride = 1
+    while low + stride < count and end_of(low + stride) <= reach:
+        low, stride = low + stride, 2 * stride
+    high = min(low + stride, count)
+    while low + 1 < high:
+        middle = (low + high) // 2
+        if end_of(middle) <= reach:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def trim(query: str, passage: Passage) -> Passage:
