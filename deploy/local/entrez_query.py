@@ -30,9 +30,17 @@ def _tokens(term: str) -> list[tuple[str, str]]:
         if match is None:
             position += 1
             continue
-        tokens.append((match[1] or match[2], (match[3] or "").strip().lower()))
+        word, field = match[1] or match[2], (match[3] or "").strip().lower()
+        # open access[filter]: a field takes the plain words before it along.
+        while field and tokens and _is_plain(*tokens[-1]):
+            word = f"{tokens.pop()[0]} {word}"
+        tokens.append((word, field))
         position = match.end()
     return tokens
+
+
+def _is_plain(word: str, field: str) -> bool:
+    return not field and word not in ("AND", "OR", "NOT", "(", ")") and not word.startswith('"')
 
 
 def _expression(

@@ -115,6 +115,8 @@ def test_changes_are_found_by_modification_date(bio: Any, get: Get) -> None:
     ("term", "count"),
     [
         ("all[filter]", 5),
+        ("open access[filter]", 5),
+        ("drift AND open access[filter]", 1),
         ("codon*", 1),
         ("drift OR flagellum", 2),
         ("(drift OR flagellum) NOT small", 1),

@@ -122,7 +122,7 @@ def items(root: Path) -> list[Item]:
     return [
         *_web(rows),
         *_articles(rows, root),
-        *_nucleotides(rows),
+        *_sequences(rows, root),
         *_images(rows),
         *_sounds(rows),
         *_records(root),
@@ -189,7 +189,7 @@ def _articles(rows: list[Row], root: Path) -> Iterator[Item]:
         yield _item(row, "entrez", "pmc", id=f"PMC{number[1]}", title=plain, fields=fields)
 
 
-def _nucleotides(rows: list[Row]) -> Iterator[Item]:
+def _sequences(rows: list[Row], root: Path) -> Iterator[Item]:
     """E. coli, phage lambda, and GenBank flat files, some deliberately malformed."""
     uid = 1
     whole = {
@@ -205,8 +205,11 @@ def _nucleotides(rows: list[Row]) -> Iterator[Item]:
             name, organism, kind = f"GB_{Path(row.path).stem}.1", "various", "text/x-genbank"
         else:
             continue
+        with (root / row.path).open(encoding="utf-8", errors="replace") as file:
+            amino = kind == "text/x-genbank" and " aa " in file.readline()
+        database, modality = ("protein", "protein") if amino else ("nuccore", "dna")
         fields = {"uid": uid, "accession": name, "organism": organism, "taxid": 131567}
-        yield _item(row, "entrez", "nuccore", id=f"{uid}", media_type=kind, modality="dna", fields=fields)
+        yield _item(row, "entrez", database, id=f"{uid}", media_type=kind, modality=modality, fields=fields)
         uid += 1
 
 
