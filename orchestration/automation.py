@@ -24,7 +24,7 @@ def changed_and_checked() -> dg.AutomationCondition:  # type: ignore[type-arg]
 
 def curate_when_sources_change(defs: dg.Definitions) -> dg.Definitions:
     """Give every documents and mixture asset the condition, in one place."""
-    return defs.map_asset_specs(
+    return defs.map_resolved_asset_specs(
         selection=CURATED,
         func=lambda spec: spec.replace_attributes(automation_condition=changed_and_checked()),
     )

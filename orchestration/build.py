@@ -28,10 +28,8 @@ def build_defs(
 ) -> dg.Definitions:
     """The whole location for these settings (default: the environment's), with resources overridden."""
     settings = settings or Settings.from_environment()
-    stages = dg.Definitions.merge(*(stage(settings) for stage in STAGES))
-    stages = curate_when_sources_change(stages)
-    return dg.Definitions.merge(
-        stages,
+    whole = dg.Definitions.merge(
+        *(stage(settings) for stage in STAGES),
         dg.Definitions(
             resources={**default_resources(settings), **(resources or {})},
             jobs=lifecycle_jobs(settings),
@@ -40,3 +38,4 @@ def build_defs(
             executor=executor(),
         ),
     )
+    return curate_when_sources_change(whole)

@@ -61,16 +61,25 @@ class Profile:
             upstream.stop()
 
     def activate(self, upstream_url: str) -> Settings:
-        """Set the environment for this process and its children; make the Dagster instance's folder."""
-        self.dagster_home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PROJECT / "deploy" / "dagster.yaml", self.dagster_home / "dagster.yaml")
+        """Set the environment for this process and its children; make the Dagster instance ready."""
         os.environ["LUCA_HOME"] = str(self.home)
         os.environ.setdefault("LUCA_CATALOG", str(self.catalog))
         os.environ["LUCA_ROUTES"] = f"{self.origin}={upstream_url}"
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
         # The upstream asks for a key, as the real Xeno-canto does; any will do on loopback.
         os.environ.setdefault("XENO_CANTO_KEY", "local-demo-key")
+        prepare_instance(self.dagster_home)
         return Settings.from_environment()
+
+
+def prepare_instance(folder: Path) -> None:
+    """The instance's configuration, and one slot in the gpu pool: one launched job at a time on this machine."""
+    import dagster as dg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PROJECT / "deploy" / "dagster.yaml", folder / "dagster.yaml")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        instance.event_log_storage.set_concurrency_slots("gpu", 1)
 
 
 def profile_for(sample: Path | None) -> Profile:
