@@ -46,10 +46,10 @@ def shown(vocabulary: Vocabulary, token: int) -> str:
     """A token for a table cell."""
     body = vocabulary.token_bytes(token)
     try:
-        body.decode()
+        printable = body.decode().isprintable() or token not in vocabulary.ranges["byte"]
     except UnicodeDecodeError:
-        return code(body.hex(" "))
-    return code(vocabulary.decode([token]))
+        printable = False
+    return code(vocabulary.decode([token]) if printable else body.hex(" "))
 
 
 def describe_shards(store: Store, manifest: Manifest) -> dict[str, Any]:

@@ -43,27 +43,22 @@ def trace(text: str, as_json: bool, least: int, uri: str | None) -> None:
 
 def show(found: Trace) -> None:
     """A block a passage, for people."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
     if not found.spans:
-        console.print("No passage of this text stands verbatim in what was trained on.")
+        click.echo("No passage of this text stands verbatim in what was trained on.")
         return
     versions = f"trace index {found.trace_index}, shards {found.shards}"
-    console.print(f"{found.covered:.0%} of the text stands verbatim in the training text ({versions})")
+    click.echo(f"{found.covered:.0%} of the text stands verbatim in the training text ({versions}).")
     if found.truncated:
-        console.print("The text is long: only its beginning was looked up.")
+        click.echo("The text is long: only its beginning was looked up.")
     for span in found.spans:
-        console.print()
-        console.print(Text(f"“{span.text}”", style="bold"))
-        console.print(f"{len(span.text)} characters, {span.count:,} time{'s' if span.count != 1 else ''}:")
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for head in ("document", "title", "licence", "windows", "source"):
-            table.add_column(head, overflow="fold")
+        click.echo()
+        click.secho(f"“{span.text}”", bold=True)
+        click.echo(
+            f"{len(span.text)} characters, found {'once' if span.count == 1 else f'{span.count:,} times'}:"
+        )
         for place in span.places:
-            windows = ", ".join(f"{w.window} in {w.shard}" for w in place.windows)
-            cells = (place.document_id, place.title, place.licence, windows, place.url)
-            table.add_row(*(Text(value or "–") for value in cells))
-        console.print(table)
+            facts = (place.document_id, place.title, place.licence, place.attribution)
+            click.echo("  " + " · ".join(fact for fact in facts if fact))
+            click.echo(f"    {place.url or 'no address'}")
+            windows = [f"{w.window} ({w.shard})" for w in place.windows]
+            click.echo(f"    window{'s' if len(windows) > 1 else ''} {', '.join(windows)}")
