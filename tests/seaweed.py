@@ -63,7 +63,7 @@ def seaweed(folder: Path, wait_seconds: float = 60) -> Iterator[Seaweed]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(2)  # it may flush for long, what nobody will read
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
