@@ -41,7 +41,7 @@ def test_pictures_and_sounds_are_made_with_the_same_content(made: Path) -> None:
     for path in sorted(SAMPLE.rglob("*.png")):
         if path.stem != "damaged-png":
             ours, theirs = (np.asarray(Image.open(p)) for p in (made / path.relative_to(SAMPLE), path))
-            assert np.array_equal(ours, theirs), path
+            assert ours.shape == theirs.shape and np.abs(ours.astype(int) - theirs).max() <= 2, path
     for path in sorted(SAMPLE.rglob("*.flac")):
         ours, theirs = (soundfile.read(p, dtype="int16")[0] for p in (made / path.relative_to(SAMPLE), path))
         assert np.abs(ours.astype(int) - theirs).max() <= 1, path
