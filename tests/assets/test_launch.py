@@ -19,11 +19,16 @@ from resources.store import Store
 from tests.assets.launch_location import NAME, location
 
 
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    (tmp_path / "dagster").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    folder = tmp_path_factory.mktemp("dagster")
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
         yield instance
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(tmp_path: Path) -> Iterator[None]:
+    yield
     for job in LocalLauncher(tmp_path / "jobs", 0.1).jobs():
         for process in tagged(job.directory):
             send(process, signal.SIGKILL)
@@ -102,7 +107,7 @@ def interrupted_run(root: Path, instance: dg.DagsterInstance, cancelling: bool) 
         jobs = LocalLauncher(root / "jobs")
         while not (jobs.jobs() and (jobs.jobs()[0].directory / "grandchild").exists()):
             time.sleep(0.05)
-        (run,) = instance.get_runs()
+        (run,) = instance.get_runs(limit=1)
         if cancelling:
             instance.report_run_canceling(run)
         os.kill(os.getpid(), signal.SIGINT)
