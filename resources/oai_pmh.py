@@ -55,11 +55,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Page:
-    """One ListRecords or ListIdentifiers answer; token is "" on the last page."""
+    """One ListRecords or ListIdentifiers answer; token is "" on the last page.
+
+    unnamed: records without an identifier (dirty repositories have them), which nothing can refer to.
+    """
 
     records: tuple[Record, ...]
     token: str = ""
     complete_list_size: int | None = None
+    unnamed: int = 0
 
 
 def parse_answer(body: bytes, url: str) -> Element:
@@ -93,18 +97,17 @@ def parse_page(body: bytes, url: str) -> Page:
         if local_name(element) == "record":
             records.append(parse_record(element, url))
         elif local_name(element) == "header":
-            records.append(_header(element, url))
+            records.append(_header(element))
     token = child(listing, "resumptionToken")
     size = token.get("completeListSize") if token is not None else None
-    return Page(tuple(records), text_of(token), int(size) if size and size.isdigit() else None)
+    named = tuple(record for record in records if record.identifier)
+    total = int(size) if size and size.isdigit() else None
+    return Page(named, text_of(token), total, len(records) - len(named))
 
 
-def _header(element: Element, url: str) -> Record:
-    identifier = text_of(child(element, "identifier"))
-    if not identifier:
-        raise BadResponse(f"{url}: a record without an identifier")
+def _header(element: Element) -> Record:
     return Record(
-        identifier,
+        text_of(child(element, "identifier")),
         text_of(child(element, "datestamp")),
         element.get("status") == "deleted",
         tuple(text_of(e) for e in children(element, "setSpec")),
@@ -116,7 +119,7 @@ def parse_record(element: Element, url: str) -> Record:
     header = child(element, "header")
     if header is None:
         raise BadResponse(f"{url}: a record without a header")
-    record = _header(header, url)
+    record = _header(header)
     metadata = child(element, "metadata")
     content = next((e for e in metadata if local_name(e)), None) if metadata is not None else None
     if record.deleted or content is None:

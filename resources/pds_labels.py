@@ -86,7 +86,7 @@ def read_pds3_label(body: bytes, url: str) -> dict[str, Any]:
     A file of None means the label's own (attached). Only the start of an attached label is text; the
     data after END is not looked at. Raises BadResponse where no keyword can be read.
     """
-    text = _COMMENT.sub(" ", body[: 1 << 20].decode("latin-1").replace("\r", ""))
+    text = _COMMENT.sub(" ", _lines(body[: 1 << 20]).decode("latin-1").replace("\r", ""))
     statements = list(_STATEMENT.finditer(text))
     top: dict[str, Any] = {}
     stack: list[dict[str, Any]] = [top]
@@ -120,6 +120,22 @@ def read_pds3_label(body: bytes, url: str) -> dict[str, Any]:
     label["pointers"] = {k: _pointer(v, record_bytes) for k, v in pointers.items()}
     label["complete"] = ended or bool(re.search(r"^\s*END\s*$", text[position:], re.MULTILINE))
     return label
+
+
+def _lines(body: bytes) -> bytes:
+    """The label's text; where records carry a length before them (VMS: 16 bits, padded to even), without it."""
+    first = int.from_bytes(body[:2], "little")
+    if body[2 : 2 + 4] not in (b"CCSD", b"NJPL", b"PDS_") or first > 512:
+        return body
+    lines: list[bytes] = []
+    at = 0
+    while at + 2 <= len(body):
+        length = int.from_bytes(body[at : at + 2], "little")
+        lines.append(body[at + 2 : at + 2 + length])
+        at += 2 + length + length % 2
+        if lines[-1].strip() == b"END":
+            break
+    return b"\n".join(lines)
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:

@@ -180,8 +180,7 @@ _NAME = re.compile(
     r"(?:international|unported|generic|intergovernmental|igo|licen[cs]e|public|version|v)?){0,4}"
 )
 _VERSION = re.compile(r"(?<![\d.])([1-4]\.[015])(?!\.?\d)")
-_NEGATED = re.compile(r"\b(?:not|no longer|never) (?:be |been |under |available |licen[cs]ed )+")
-_OR = re.compile(r"\s+or\s+|\s*\|\|?\s*", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|no longer|never) (?:been |be )?(?:under|available|licen[cs]ed)\b")
 _ACCESS = re.compile(r"^(?:info:eu-repo/semantics/\w+|open ?access|free|restricted access|embargoed)$")
 _SPACES = re.compile(r"\s+")
 
@@ -199,9 +198,10 @@ def licence_of(spdx: str) -> Licence | None:
 
 
 def creative_commons(elements: Iterable[str], version: str = "", jurisdiction: str = "") -> Licence | None:
-    """A Creative Commons attribution licence; None for elements that exclude each other (SA with ND)."""
+    """A Creative Commons attribution licence; None for elements that exclude each other (SA
+    with ND) and for versions that there are not."""
     chosen = frozenset(e for e in elements if e and e != "by")
-    if not chosen <= {"nc", "sa", "nd"} or {"sa", "nd"} <= chosen:
+    if not chosen <= {"nc", "sa", "nd"} or {"sa", "nd"} <= chosen or version not in ("", *_CC_VERSIONS):
         return None
     name = "-".join(["CC-BY", *(e.upper() for e in ("nc", "nd", "sa") if e in chosen)])
     jurisdiction = "" if jurisdiction.lower() in ("", "int", "unported") else jurisdiction.upper()
