@@ -11,7 +11,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,17 @@ if TYPE_CHECKING:
 # A page that hangs a parser must not hang the refresh; OCR of sixty pages takes some four minutes.
 ITEM_TIMEOUT_SECONDS = 600
 MAX_REJECTIONS_PER_ITEM = 1000
+_SIMPLE = {
+    "text/plain",
+    "text/markdown",
+    "text/x-fasta",
+    "application/jsonl",
+    "application/x-ndjson",
+    "application/jsonlines",
+    "application/x-jsonlines",
+}
+_SIMPLE_BYTES = 1 << 20
+_BYTES_PER_WORKER = 2 << 20
 Progress = Callable[[int, int], None]
 
 
@@ -86,7 +97,8 @@ def build_documents(
             (row["item_id"], Work(row, str(Path(folder) / f"{number:08d}.arrow")))
             for number, row in enumerate(trainable)
         ]
-        results = compute.map(partial(read_item, store, name), work, timeout_seconds=ITEM_TIMEOUT_SECONDS)
+        pool = pool_for(compute, trainable)
+        results = pool.map(partial(read_item, store, name), work, timeout_seconds=ITEM_TIMEOUT_SECONDS)
         with (
             writer.open("documents.parquet") as sink,
             TableWriter(sink, DOCUMENTS, ("document_id",)) as table,
@@ -113,6 +125,19 @@ def build_documents(
     writer.figures["items"] = len(rows)
     writer.figures["documents"] = made
     writer.figures["rejected"] = dict(sorted(Counter(r["reason"] for r in rejected).items()))
+
+
+def pool_for(compute: LocalCompute, rows: Sequence[Mapping[str, Any]]) -> LocalCompute:
+    """As many workers as the work is worth: a worker costs two CPU-seconds before its first item.
+
+    A small source of plain formats is read in this process; one with formats whose parsers are C code, or
+    may hang, needs workers that can be killed. The table is the same either way.
+    """
+    size = sum(row["bytes"] or 0 for row in rows)
+    simple = all((row["media_type"] or "").partition(";")[0].strip().lower() in _SIMPLE for row in rows)
+    if simple and size <= _SIMPLE_BYTES:
+        return type(compute)(workers=0)
+    return type(compute)(workers=max(1, min(compute.workers, -(-size // _BYTES_PER_WORKER))))
 
 
 def is_trainable(row: Mapping[str, Any]) -> bool:
@@ -208,7 +233,7 @@ def _documents(
         text, figures = clean_text(part.text or "")
         if not any(c.isalnum() for c in text):
             return [], ("no_text", "no letter is left after cleaning")
-        detected, rank = detect_language(text)
+        detected, rank = detect_language(text, part.language or language)
         language = choose_language(part.language or language, detected)
         quality |= figures | text_figures(text) | ({"language_rank": rank} if detected else {})
         texts = list(split_text(text))

@@ -41,7 +41,7 @@ def _engine() -> Any:
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
     )
-    engine.text_cls = _Directions(engine.text_cls)
+    engine.text_cls = _Directions(engine._load_cls_model())
     return engine
 
 
