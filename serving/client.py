@@ -10,7 +10,11 @@ from typing import Any
 
 
 class GatewayError(RuntimeError):
-    """The gateway refused or could not be reached; the message is the gateway's own where it gave one."""
+    """The gateway refused (`status`) or was not reached (0); the message is its own where it gave one."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -82,5 +86,5 @@ class Client:
             value = {}
         if status not in accept or not isinstance(value, dict):
             message = value.get("error", {}).get("message") if isinstance(value, dict) else None
-            raise GatewayError(f"{method} {path}: {status}: {message or content[:200]!r}")
+            raise GatewayError(f"{method} {path}: {status}: {message or content[:200]!r}", status)
         return value

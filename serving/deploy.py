@@ -26,6 +26,7 @@ ENGINE, GATEWAY = "engine-", "gateway-"
 ENGINE_SECONDS = 600.0
 GATEWAY_SECONDS = 60.0
 ROUTE_SECONDS = 30.0
+KEY_SECONDS = 10.0
 START_ATTEMPTS = 2
 
 Progress = Callable[[str], None]
@@ -152,9 +153,24 @@ def find_gateway(launcher: LocalLauncher) -> str | None:
 
 
 def local_client(launcher: LocalLauncher, folder: Path) -> Client | None:
-    """A client of the running gateway with this machine's own key, or None when nothing is served."""
+    """A client of the running gateway with this machine's own key, or None when nothing is served.
+
+    A key that was made just now counts within a second; this waits for that. GatewayError if it never does.
+    """
     url = find_gateway(launcher)
-    return None if url is None else Client(url, KeyRing(folder).local())
+    if url is None:
+        return None
+    client = Client(url, KeyRing(folder).local())
+    deadline = time.monotonic() + KEY_SECONDS
+    while True:
+        try:
+            client.models()
+        except GatewayError as error:
+            if error.status != 401 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return client
 
 
 def stop_services(launcher: LocalLauncher) -> list[str]:

@@ -29,31 +29,15 @@ def ask_gateway(settings: Settings, question: str, model: str | None = None) -> 
     from serving.client import GatewayError
     from serving.deploy import local_client, serving_folder
 
-    client = local_client(LocalLauncher(settings.jobs), serving_folder(settings.home))
-    if client is None:
-        raise click.ClickException("nothing is served. Materialize endpoint/release, or run `make demo`.")
     try:
-        reply = _patiently(client, question, model)
+        client = local_client(LocalLauncher(settings.jobs), serving_folder(settings.home))
+        if client is None:
+            raise click.ClickException("nothing is served. Materialize endpoint/release, or run `make demo`.")
+        reply = client.chat(question, model)
         found = client.trace(id=reply.id, model=reply.model)
     except GatewayError as error:
         raise click.ClickException(str(error)) from None
     return Answer(reply.id, reply.text, reply.release, reply.model, reply.finish_reason, found)
-
-
-def _patiently(client: Any, question: str, model: str | None) -> Any:
-    """A key made just now counts within a second: the first refusal for it is waited out."""
-    import time
-
-    from serving.client import GatewayError
-
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            return client.chat(question, model)
-        except GatewayError as error:
-            if ": 401: " not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
 
 
 @click.command()

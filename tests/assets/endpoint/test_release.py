@@ -159,6 +159,7 @@ def test_a_silent_model_is_held_and_the_release_before_it_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_vllm_serves_what_the_model_learned(place: Place) -> None:
     files = world.trained_model(place.store, place.world["tokens/vocabulary"], world.DIALOGUES)
     checkpoint = world.publish_checkpoint(place.store, place.world, files)
