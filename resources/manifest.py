@@ -215,14 +215,14 @@ def check_sha256(text: str) -> str:
 def check_name(name: str) -> str:
     """An artifact's name: parts of letters, digits and . _ - between slashes; raises ValueError otherwise.
 
-    HEAD, keys and anything that looks like a version are refused, since they stand beside names in the store.
+    HEAD, HELD, keys and what looks like a version are refused: they stand beside names in the store.
     """
     parts = name.split("/")
     for part in parts:
-        if not _COMPONENT.match(part) or part in ("HEAD", "keys") or is_version(part):
+        if not _COMPONENT.match(part) or part in ("HEAD", "HELD", "keys") or is_version(part):
             raise ValueError(
                 f"artifact name {name!r}: part {part!r} is not allowed; use letters, digits and . _ -,"
-                " starting with a letter or digit, and not 'HEAD', 'keys' or 16 hex digits"
+                " starting with a letter or digit, and not 'HEAD', 'HELD', 'keys' or 16 hex digits"
             )
     return name
 

@@ -293,21 +293,18 @@ class Store:
             spare.unlink(missing_ok=True)
 
     def delete_artifact(self, name: str, version: str) -> None:
-        """Remove one version; HEAD moves to the newest that is left. Its objects go with the next gc.
+        """Remove one version, and HEAD if it names it: no other version is promoted unchecked (see `adopt`).
 
-        Raises ArtifactMissing. What other artifacts name as their input should not be removed lightly:
-        lineage ends there.
+        Its objects go with the next gc. Raises ArtifactMissing. What other artifacts name as their input
+        should not be removed lightly: lineage ends there.
         """
         with self.backend.guard(exclusive=True):
             if not any(found == (name, version) for found in self.backend.artifacts(check_name(name))):
                 raise ArtifactMissing(f"{name}@{version} is not in {self.uri}")
-            head = f"artifacts/{name}/HEAD"
-            if self.pointer(head) == version:
-                left = [v for v in self._newest_first(name) if v != version]
-                if left:
-                    self.backend.replace(head, f"{left[0]}\n".encode())
-                else:
-                    self.backend.delete(head)
+            if self.pointer(f"artifacts/{name}/HEAD") == version:
+                self.backend.delete(f"artifacts/{name}/HEAD")
+            if (self.held(name) or {}).get("version") == version:
+                self.backend.delete(f"artifacts/{name}/HELD")
             self.backend.retract(name, version)
             for key in self.backend.keys(name):
                 if self.pointer(f"artifacts/{name}/keys/{key}") == version:
@@ -361,16 +358,3 @@ class Store:
         """Make HEAD or a key (a path in the store) name a version; for the writer."""
         if self.pointer(key) != version:
             self.backend.replace(key, f"{version}\n".encode())
-
-    def _newest_first(self, name: str) -> list[str]:
-        """Versions, newest first; those with a damaged manifest last."""
-        dated: list[tuple[str, str]] = []
-        for found, version in self.backend.artifacts(name):
-            if found == name:
-                try:
-                    manifest = self.get(name, version)
-                except ArtifactDamaged:
-                    dated.append(("", version))
-                else:
-                    dated.append((manifest.published_at if manifest else "", version))
-        return [version for _, version in sorted(dated, reverse=True)]

@@ -67,23 +67,21 @@ def ls(store: Store, prefix: str, all_versions: bool, as_json: bool) -> None:
     count = 0
     for name in store.names(prefix):
         head = store.head(name)
-        for version in store.versions(name) if all_versions else [head.version] if head else []:
+        # Without a HEAD nothing has passed its checks: then every version is shown.
+        for version in [head.version] if head and not all_versions else store.versions(name):
             manifest = store.get(name, version)
             if manifest is None:
                 continue
             count += 1
             if as_json:
                 click.echo(json.dumps(json.loads(manifest.to_json()), sort_keys=True, ensure_ascii=False))
-            mark = " *" if all_versions and head is not None and head.version == version else ""
-            row = (name, version + mark, f"{len(manifest.files)}", size(manifest.bytes))
+            row = (name, f"{version} {mark(store, manifest)}", f"{len(manifest.files)}", size(manifest.bytes))
             table.add_row(*row, manifest.published_at[:19].replace("T", " "))
     if not as_json:
         console = Console(highlight=False)
         console.print(
             table if count else f"No artifacts{f' under {prefix}' if prefix else ''} in {store.uri}."
         )
-        if all_versions and count:
-            console.print("* the current version")
 
 
 @store.command()
@@ -100,11 +98,9 @@ def show(store: Store, artifact: str, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    head = store.head(manifest.name)
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    current = "current" if head is not None and head.version == manifest.version else "superseded"
     facts.add_row("artifact", manifest.name)
-    facts.add_row("version", f"{manifest.version} ({current})")
+    facts.add_row("version", f"{manifest.version} ({mark(store, manifest)})")
     facts.add_row("key", manifest.key)
     facts.add_row("published", f"{manifest.published_at[:19].replace('T', ' ')} UTC")
     facts.add_row("where", manifest.uri)
@@ -189,6 +185,16 @@ def gc(store: Store, keep: int | None, grace: float, dry_run: bool) -> None:
     click.echo(
         f"kept {report.kept_objects} objects ({size(report.kept_bytes)}), {report.too_young} too young;"
         f" {report.writers} writers at work"
+    )
+
+
+def mark(store: Store, manifest: Manifest) -> str:
+    """`current`, `held (checks)` or `not current`."""
+    held = store.held(manifest.name)
+    if held is not None and held["version"] == manifest.version:
+        return f"held: {', '.join(held['checks'])}"
+    return (
+        "current" if store.pointer(f"artifacts/{manifest.name}/HEAD") == manifest.version else "not current"
     )
 
 

@@ -39,10 +39,26 @@ def test_ls(stocked: Store) -> None:
     versions = stocked.versions("sources/books")
     assert versions[0] not in out and versions[1] in out
     out = run(stocked, "ls", "sources/", "--versions")
-    assert versions[0] in out and f"{versions[1]} *" in out and "documents" not in out
+    assert (
+        versions[0] in out
+        and f"{versions[1]} current" in out
+        and "not current" in out
+        and "documents" not in out
+    )
     lines = run(stocked, "ls", "--json").splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["documents/books", "sources/books"]
     assert "No artifacts under endpoint/" in run(stocked, "ls", "endpoint/")
+
+
+def test_what_failed_its_checks_is_marked(stocked: Store) -> None:
+    with stocked.writer("mixture/plan", promote=False) as w:
+        w.add("plan.parquet", b"")
+    assert f"{w.manifest.version} not current" in run(stocked, "ls", "mixture/")
+    stocked.hold(w.manifest, ["balanced"])
+    assert f"{w.manifest.version} held: balanced" in run(stocked, "ls", "mixture/")
+    assert "no problems" in run(stocked, "verify"), "a version without HEAD is nothing broken"
+    stocked.adopt(w.manifest)
+    assert f"{w.manifest.version} (current)" in run(stocked, "show", "mixture/plan")
 
 
 def test_show(stocked: Store) -> None:
@@ -52,7 +68,7 @@ def test_show(stocked: Store) -> None:
     assert f"{head.version} (current)" in out and f"sources/books: {head.inputs['sources/books']}" in out
     old = stocked.versions("sources/books")[0]
     out = run(stocked, "show", f"sources/books@{old}")
-    assert "superseded" in out and "rows: 7" in out
+    assert "not current" in out and "rows: 7" in out
     assert run(stocked, "show", "documents/books", "--json").encode() == head.to_json()
     assert "it has: documents/books, sources/books" in run(stocked, "show", "nope", code=1)
     assert f"it has: {old}" in run(stocked, "show", "sources/books@" + "0" * 16, code=1)

@@ -170,12 +170,25 @@ def test_versions_in_order_head_and_adopt(store: Store) -> None:
     store.adopt(made[1])
     assert store.head("sources/a") == made[1]
     store.delete_artifact("sources/a", made[1].version)
-    assert store.head("sources/a") == made[3] and store.get("sources/a", made[1].version) is None
+    assert store.head("sources/a") is None, "nothing is promoted unchecked"
+    assert store.get("sources/a", made[1].version) is None and store.names() == ["sources/a"]
     assert store.cached("sources/a", made[1].key) is None
     with pytest.raises(ArtifactMissing):
         store.adopt(made[1])
     with pytest.raises(ArtifactMissing):
         store.delete_artifact("sources/a", made[1].version)
+
+
+def test_promotion_waits_and_holds(store: Store) -> None:
+    first = publish(store)
+    with store.writer("sources/a", promote=False) as w:
+        w.add("data.txt", b"unchecked")
+    assert store.head("sources/a") == first and store.cached("sources/a", w.key) == w.manifest
+    store.hold(w.manifest, ["b", "a"])
+    assert store.held("sources/a") == {"version": w.manifest.version, "checks": ["a", "b"]}
+    store.delete_artifact("sources/a", w.manifest.version)
+    assert store.held("sources/a") is None and store.head("sources/a") == first
+    assert store.verify().problems == []
 
 
 def test_a_name_may_begin_with_another(store: Store) -> None:
@@ -256,6 +269,7 @@ def test_two_writers_of_one_version(store: Store) -> None:
         "a b",
         "a\\b",
         "HEAD",
+        "HELD",
         "a/keys",
         "a/" + "0" * 16,
         "é",
