@@ -58,12 +58,16 @@ def store() -> None:
 @with_store
 def ls(store: Store, prefix: str, all_versions: bool, as_json: bool) -> None:
     """List artifacts whose name starts with PREFIX: version, files, bytes, when published."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=store.uri, title_justify="left", title_style="dim")
-    for column in ("artifact", "version", "files", "bytes", "published (UTC)"):
-        table.add_column(column, justify="right" if column in ("files", "bytes") else "left", no_wrap=True)
+    # Narrow enough for 80 columns: nothing is cut off.
+    table = Table(title=store.uri, title_justify="left", title_style="dim", box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("artifact", "version", "state", "files", "bytes", "published (UTC)"):
+        right = column in ("files", "bytes")
+        folds = column in ("artifact", "state")
+        table.add_column(column, justify="right" if right else "left", no_wrap=not folds, overflow="fold")
     count = 0
     for name in store.names(prefix):
         head = store.head(name)
@@ -75,8 +79,8 @@ def ls(store: Store, prefix: str, all_versions: bool, as_json: bool) -> None:
             count += 1
             if as_json:
                 click.echo(json.dumps(json.loads(manifest.to_json()), sort_keys=True, ensure_ascii=False))
-            row = (name, f"{version} {mark(store, manifest)}", f"{len(manifest.files)}", size(manifest.bytes))
-            table.add_row(*row, manifest.published_at[:19].replace("T", " "))
+            row = (name, version, mark(store, manifest), f"{len(manifest.files)}", size(manifest.bytes))
+            table.add_row(*row, manifest.published_at[:16].replace("T", " "))
     if not as_json:
         console = Console(highlight=False)
         console.print(

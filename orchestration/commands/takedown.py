@@ -117,7 +117,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _current(current: bool) -> str:
-    return "current" if current else "superseded"
+    return "current" if current else "not current"
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
