@@ -47,11 +47,13 @@ class LauncherResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Starts and follows jobs that outlive the step: training, evaluation, services."""
 
     root: str
+    # A training saves its state when it is told to end; its workers get 30 s for that.
+    grace_seconds: float = 40
 
     def open(self) -> LocalLauncher:
         from resources.launcher import LocalLauncher
 
-        return LocalLauncher(Path(self.root))
+        return LocalLauncher(Path(self.root), grace_seconds=self.grace_seconds)
 
 
 class ComputeResource(dg.ConfigurableResource):  # type: ignore[type-arg]

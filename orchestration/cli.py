@@ -58,3 +58,7 @@ def main(context: click.Context, sample: Path | None) -> None:
     # Every folder of items has a home of its own: the commands look into that one.
     os.environ["LUCA_HOME"] = str(profile.home)
     context.obj = profile
+
+
+if __name__ == "__main__":
+    main()

@@ -73,7 +73,7 @@ class Profile:
 
 
 def prepare_instance(folder: Path) -> None:
-    """The instance's configuration, and one slot in the gpu pool: one launched job at a time on this machine."""
+    """The instance's configuration, and one slot in the gpu pool: one launched job at a time."""
     import dagster as dg
 
     folder.mkdir(parents=True, exist_ok=True)
