@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from resources.settings import Settings
 
@@ -35,7 +36,7 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class HttpResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The polite HTTP client of the source protocols."""
 
-    routes: dict[str, str] = {}
+    routes: dict[str, str] = Field(default_factory=dict)
 
     def client(self) -> HttpClient:
         from resources.http import HttpClient

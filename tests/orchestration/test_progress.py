@@ -23,7 +23,7 @@ def test_size_chooses_the_unit() -> None:
 
 
 def test_job_words() -> None:
-    assert job_words({"stage": "pretrain", "done": 3, "total": 9, "unit": "steps", "message": "loss 2.1"}) == (
-        "pretrain 3/9 steps, loss 2.1"
-    )
+    assert job_words(
+        {"stage": "pretrain", "done": 3, "total": 9, "unit": "steps", "message": "loss 2.1"}
+    ) == ("pretrain 3/9 steps, loss 2.1")
     assert job_words({}) == "job"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -30,7 +31,7 @@ SERVE = {
 
 def test_the_engine_listens_on_loopback_only_and_knows_its_bounds(tmp_path: Path) -> None:
     command = engine_command(tmp_path, 1234, SERVE, cpu=True)
-    options = dict(zip(command, command[1:], strict=False))
+    options = dict(itertools.pairwise(command))
     assert options["--host"] == "127.0.0.1" and options["--port"] == "1234"
     assert options["--max-model-len"] == "512" and options["--served-model-name"] == "luca-x"
     assert int(options["--num-gpu-blocks-override"]) * 128 >= 16 * 512
