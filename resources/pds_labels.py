@@ -123,7 +123,7 @@ def read_pds3_label(body: bytes, url: str) -> dict[str, Any]:
 
 
 def _lines(body: bytes) -> bytes:
-    """The label's text; where records carry a length before them (VMS: 16 bits, padded to even), without it."""
+    """The label's text, without the lengths that VMS puts before records (16 bits, padded to even)."""
     first = int.from_bytes(body[:2], "little")
     if body[2 : 2 + 4] not in (b"CCSD", b"NJPL", b"PDS_") or first > 512:
         return body
