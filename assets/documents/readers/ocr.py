@@ -56,7 +56,8 @@ def read_page_image(image: Any) -> tuple[str, float]:
         from PIL import Image
 
         upright, upright_score, _ = _read(image.transpose(Image.Transpose.ROTATE_90))
-        if upright_score * sum(map(len, upright)) > score * sum(map(len, lines)):
+        # The engine turns tall boxes itself, so both readings may be right: only this one is in order.
+        if upright_score * sum(map(len, upright)) >= 0.9 * score * sum(map(len, lines)):
             lines, score = upright, upright_score
     return "\n".join(lines), score
 

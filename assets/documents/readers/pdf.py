@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,19 @@ DPI = 200
 # A4 at 200 dpi is 3.9 million pixels; larger pages are rendered at less.
 MAX_PIXELS = 8_000_000
 MIN_CHARACTERS = 20
-# Ligatures of TeX fonts without a Unicode map (Cork encoding, then OT1).
+# Ligatures and dashes of TeX fonts without a Unicode map (Cork encoding, then OT1).
 _LIGATURES = {
-    0x1B: "ff", 0x1C: "fi", 0x1D: "fl", 0x1E: "ffi", 0x1F: "ffl", 0x0B: "ff", 0x0E: "ffi", 0x0F: "ffl",
-}  # fmt: skip
+    0x1B: "ff",
+    0x1C: "fi",
+    0x1D: "fl",
+    0x1E: "ffi",
+    0x1F: "ffl",
+    0x0B: "ff",
+    0x0E: "ffi",
+    0x0F: "ffl",
+    0x15: "–",
+    0x16: "—",
+}
 _HYPHEN = re.compile(r"(\w)[\u00ad\u2010\ufffe-]\n(?=[a-zà-ÿ])")
 
 
@@ -115,7 +125,8 @@ def flow(text: str) -> str:
     """Lines of a page to paragraphs: hyphenated words mended, lines joined until one ends short."""
     text = _HYPHEN.sub(r"\1", text)
     lines = [" ".join(line.split()) for line in text.split("\n")]
-    longest = max((len(line) for line in lines), default=0)
+    # Dotted lines of contents are longer than the text, headings shorter: the middle of the long ones tells.
+    full = statistics.median([n for n in map(len, lines) if n >= 30] or [80])
     paragraphs: list[str] = []
     open_line = False
     for line in lines:
@@ -126,7 +137,6 @@ def flow(text: str) -> str:
             paragraphs[-1] += " " + line
         else:
             paragraphs.append(line)
-        open_line = (len(line) >= 0.7 * longest and not line.endswith((".", "!", "?", ":"))) or (
-            len(line) >= 0.9 * longest
-        )
+        ended = line.endswith((".", "!", "?", ":"))
+        open_line = len(line) >= (0.92 if ended else 0.75) * full
     return "\n\n".join(paragraphs)

@@ -43,7 +43,7 @@ def texts(found: Sequence[Part | Rejection]) -> list[str]:
 
 def item_row(store: Store, upstream_id: str, body: bytes | None, **fields: Any) -> dict[str, Any]:
     """A manifest row of source ``test``; without a body nothing is held."""
-    row: dict[str, Any] = {name: None for name in ITEMS.names}
+    row: dict[str, Any] = dict.fromkeys(ITEMS.names)
     row |= {
         "item_id": f"test/{upstream_id}",
         "title": upstream_id,

@@ -98,7 +98,7 @@ def test_markdown_loses_what_only_a_renderer_needs(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text(
         '---\ntitle: "Cells"\n---\n<div data-type="note" markdown="1">\nA **cell**{: data-type="term"} '
-        "([see here](http://x.test/a_(b))).\n</div>\n<cnx-pi a=\"b\">class=\"x\"</cnx-pi>\n"
+        '([see here](http://x.test/a_(b))).\n</div>\n<cnx-pi a="b">class="x"</cnx-pi>\n'
         "![a figure](x.png)\n[[link]](#fig-1) \\_\\_ 3 < 4 and 5 > 2\n"
     )
     (part,) = read(file, "text/markdown")
@@ -133,7 +133,9 @@ def test_xml_bombs_and_outside_entities_do_no_harm(tmp_path: Path) -> None:
     )
     assert all("do not read me" not in text for text in texts(read(file, "application/xml")))
     bomb = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 12))
-    file.write_text(f'<!DOCTYPE article [<!ENTITY l0 "lol">{bomb}]><article><body><p>&l11;</p></body></article>')
+    file.write_text(
+        f'<!DOCTYPE article [<!ENTITY l0 "lol">{bomb}]><article><body><p>&l11;</p></body></article>'
+    )
     try:
         found = texts(read(file, "application/xml"))
     except Unreadable:
@@ -172,7 +174,10 @@ def test_empty_and_mislabelled_items_are_unreadable(tmp_path: Path) -> None:
 
 
 def test_dialogues_of_both_shapes() -> None:
-    line = {"id": 7, "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]}
+    line = {
+        "id": 7,
+        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}],
+    }
     part = parse_dialogue(json.dumps(line).encode())
     assert part.messages is not None and part.messages[1] == {"role": "assistant", "content": "So."}
     choice = {"question": "Which?", "answer": "B", "options": ["moss", "fern"], "answer_index": 1}
