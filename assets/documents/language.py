@@ -23,7 +23,7 @@ def detect_language(text: str, stated: str | None = None) -> tuple[str | None, i
         return None, 0
     from resiliparse.parse.lang import detect_fast
 
-    ranked = dict(detect_fast(text[:20_000], cutoff=5_000, n_results=200))
+    ranked: dict[str, int] = dict(detect_fast(text[:20_000], cutoff=5_000, n_results=200))  # type: ignore[arg-type]
     code = min(ranked, key=lambda c: (ranked[c], c), default="unknown")
     rank = int(ranked.get(code, 0))
     if code == "unknown" or rank > GOOD_RANK:

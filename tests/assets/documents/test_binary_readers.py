@@ -194,7 +194,7 @@ def test_planetary_rasters_by_their_labels(golden: Path) -> None:
     (part,) = read(folder / f"{name}.IMG", "", "image", label_sha256=f"{name}.LBL")
     assert isinstance(part, Part) and pixels(part).shape == (360, 720, 3)
     folder = golden / "pds/pds3/galileo_ssi"
-    (part,) = read(folder / "C0552809300R.IMG", "", "image", label_sha256="C0552809300R.LBL")
+    (part,) = parts_of(read(folder / "C0552809300R.IMG", "", "image", label_sha256="C0552809300R.LBL"))
     # The same product as the archive's own JPEG shows it: the raster was found at the right place.
     from PIL import Image
 
