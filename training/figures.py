@@ -60,7 +60,8 @@ def draw_losses(records: Sequence[Record], title: str, folder: Path) -> list[Pat
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=6.5, ncols=2, frameon=False)
+    if good:
+        axes.legend(fontsize=6.5, ncols=2, frameon=False)
     paths = [folder / "loss.png", folder / "loss.svg"]
     figure.savefig(paths[0], metadata={"Software": None})
     figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
