@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -54,12 +54,10 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LlamaForCaus
     """The model of a checkpoint folder (config.json, model.safetensors); never asks a hub."""
     from transformers import LlamaForCausalLM
 
-    return cast(
-        "LlamaForCausalLM",
-        LlamaForCausalLM.from_pretrained(
-            str(folder), attn_implementation="sdpa", dtype=dtype, local_files_only=True
-        ),
+    model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(
+        str(folder), attn_implementation="sdpa", dtype=dtype, local_files_only=True
     )
+    return model
 
 
 class TokenLosses(nn.Module):

@@ -1,7 +1,6 @@
 """evaluations/card: a partition per recipe, made by a launched job from both of the recipe's checkpoints."""
 
-from typing import Any
-
+# Dagster reads the annotations of asset functions as objects: no postponed annotations in this file.
 import dagster as dg
 
 from assets.materialize import check_specs, require
