@@ -10,7 +10,6 @@ would cost two CPU-seconds of start-up for each.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +83,7 @@ def publish(
     still gives the equal version.
     """
     from resources.manifest import artifact_key
+    from resources.memory import PeakMemory
 
     versions = {m.name: m.version for m in inputs.values()}
     key = artifact_key(name, versions, parameters, code)
@@ -91,18 +91,21 @@ def publish(
     manifest = store.cached(name, key) if use_cache else None
     reused = manifest is not None
     if manifest is None:
-        with store.writer(
-            name,
-            inputs=versions,
-            parameters=parameters,
-            code_version=code,
-            key=key,
-            run={"dagster_run_id": context.run_id},
-            promote=False,
-        ) as writer:
+        with (
+            PeakMemory() as memory,
+            store.writer(
+                name,
+                inputs=versions,
+                parameters=parameters,
+                code_version=code,
+                key=key,
+                run={"dagster_run_id": context.run_id},
+                promote=False,
+            ) as writer,
+        ):
             build(writer)
             writer.figures.setdefault("seconds", round(time.monotonic() - started, 3))
-            writer.figures.setdefault("peak_memory_bytes", peak_memory_bytes())
+            writer.figures.setdefault("peak_memory_bytes", memory.sample())
         manifest = writer.manifest
     return settle(context, store, manifest, describe=describe, checks=checks or {}, reused=reused)
 
@@ -175,10 +178,3 @@ def asset_key_of(context: dg.AssetExecutionContext, name: str) -> dg.AssetKey:
     if context.has_partition_key and parts[-1] == context.partition_key:
         parts = parts[:-1]
     return dg.AssetKey(parts)
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident set of this process and of its finished children so far, in bytes."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return max(own, children) * 1024
