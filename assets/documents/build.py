@@ -137,7 +137,10 @@ def pool_for(compute: LocalCompute, rows: Sequence[Mapping[str, Any]]) -> LocalC
     simple = all((row["media_type"] or "").partition(";")[0].strip().lower() in _SIMPLE for row in rows)
     if simple and size <= _SIMPLE_BYTES:
         return type(compute)(workers=0)
-    return type(compute)(workers=max(1, min(compute.workers, -(-size // _BYTES_PER_WORKER))))
+    # A scanned page is small and takes ten CPU-seconds to read.
+    scans = sum("pdf" in (row["media_type"] or "") for row in rows)
+    worth = max(1, -(-size // _BYTES_PER_WORKER), scans // 2)
+    return type(compute)(workers=min(compute.workers, worth))
 
 
 def is_trainable(row: Mapping[str, Any]) -> bool:

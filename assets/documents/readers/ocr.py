@@ -48,39 +48,42 @@ def _engine() -> Any:
 def read_page_image(image: Any) -> tuple[str, float]:
     """(lines of text from top to bottom, mean score from 0 to 1) of a PIL page image in RGB.
 
-    A page on its side (its boxes are higher than wide) is turned by a quarter and read again. On a page on
+    A page on its side (most of its boxes are higher than wide) is turned by a quarter first. On a page on
     its head the engine reads each line rightly, turned; their order is turned here.
     """
-    lines, score, sideways = _read(image)
-    if sideways:
-        from PIL import Image
-
-        upright, upright_score, _ = _read(image.transpose(Image.Transpose.ROTATE_90))
-        # The engine turns tall boxes itself, so both readings may be right: only this one is in order.
-        if upright_score * sum(map(len, upright)) >= 0.9 * score * sum(map(len, lines)):
-            lines, score = upright, upright_score
-    return "\n".join(lines), score
-
-
-def _read(image: Any) -> tuple[list[str], float, bool]:
     import numpy as np
 
     engine = _engine()
-    result = engine(np.asarray(image)[:, :, ::-1])
+    if _sideways(engine, image):
+        from PIL import Image
+
+        image = image.transpose(Image.Transpose.ROTATE_90)
+    # The engine keeps these switches from call to call.
+    result = engine(np.asarray(image)[:, :, ::-1], use_det=True, use_cls=True, use_rec=True)
     if result.txts is None or result.boxes is None or not len(result.txts):
-        return [], 0.0, False
+        return "", 0.0
     boxes = np.asarray(result.boxes, dtype=np.float64)
-    on_its_head = engine.text_cls.turned > 0.5 * max(1, engine.text_cls.lines)
-    if on_its_head:
+    if engine.text_cls.turned > 0.5 * max(1, engine.text_cls.lines):
         boxes = np.array([image.width, image.height]) - boxes
-    heights = boxes[:, :, 1].max(axis=1) - boxes[:, :, 1].min(axis=1)
-    widths = boxes[:, :, 0].max(axis=1) - boxes[:, :, 0].min(axis=1)
-    sideways = bool(np.mean(heights > 1.5 * widths) > 0.5)
     kept = [i for i, score in enumerate(result.scores) if score >= MIN_SCORE]
     if not kept:
-        return [], 0.0, sideways
-    lines = _lines(boxes[kept], [result.txts[i] for i in kept], heights[kept])
-    return lines, float(np.mean([result.scores[i] for i in kept])), sideways
+        return "", 0.0
+    heights = boxes[kept, :, 1].max(axis=1) - boxes[kept, :, 1].min(axis=1)
+    lines = _lines(boxes[kept], [result.txts[i] for i in kept], heights)
+    return "\n".join(lines), float(np.mean([result.scores[i] for i in kept]))
+
+
+def _sideways(engine: Any, image: Any) -> bool:
+    """Whether most boxes of text are clearly higher than wide; detection alone, at half the size."""
+    import numpy as np
+
+    found = engine(np.asarray(image.reduce(2))[:, :, ::-1], use_det=True, use_cls=False, use_rec=False)
+    if found.boxes is None or not len(found.boxes):
+        return False
+    boxes = np.asarray(found.boxes, dtype=np.float64)
+    heights = boxes[:, :, 1].max(axis=1) - boxes[:, :, 1].min(axis=1)
+    widths = boxes[:, :, 0].max(axis=1) - boxes[:, :, 0].min(axis=1)
+    return bool(np.mean(heights > 1.5 * widths) > 0.5)
 
 
 def _lines(boxes: Any, texts: list[str], heights: Any) -> list[str]:
