@@ -131,7 +131,6 @@ def hard_notes() -> Iterator[Made]:
         essay["text"]
         .replace("in the course of some years", "within a few years")
         .replace("a harbour clerk may decide", "a clerk of the harbour may decide")
-        .replace("It is both the carpenter and the vessel.", "It is carpenter and vessel in one.")
     )
     near = {"id": "ship-near-copy", "title": "The river, the ship, and the body", "licence": CC0}
     yield note(near, "txt", domain="philosophy", dimension="conceptual"), plain(near["title"], edited)
