@@ -44,6 +44,21 @@ def verdict(card: Card) -> str:
     )
 
 
+def forgetting(card: Card) -> str:
+    """What fine-tuning did to held-out documents, in a sentence."""
+    before, after = (card["perplexity"][stage][-1] for stage in ("pretrained", "instructed"))
+    worse = after["loss"] > after["uniform_loss"]
+    return (
+        f"Fine-tuning took the loss on held-out documents from {before['loss']:.2f} to {after['loss']:.2f} nats a "
+        f"token; a uniform guess has {after['uniform_loss']:.2f}. "
+        + (
+            "On documents it has not seen it is now worse than guessing: it is sure of itself, and wrong."
+            if worse
+            else "It still knows something of documents that it has not seen."
+        )
+    )
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A figure, or a dash where there is none."""
     return "–" if value is None else f"{value:,.{digits}f}"
@@ -59,7 +74,7 @@ def card_markdown(card: Card) -> str:
     lines += table(("threshold", "value", "limit", ""), threshold_rows(card))
     lines += ["", "## Held-out perplexity", ""]
     lines += table(PERPLEXITY_HEAD, perplexity_rows(card))
-    lines += ["", heldout_sentence(card), "", "## Probes", ""]
+    lines += ["", forgetting(card), "", heldout_sentence(card), "", "## Probes", ""]
     lines += table(PROBE_HEAD, probe_rows(card))
     lines += ["", "## Training data", ""]
     lines += table(("stratum", "documents", "tokens"), stratum_rows(card))
@@ -180,7 +195,7 @@ def card_html(card: Card) -> str:
         f"{html_table(PROBE_HEAD, probe_rows(card))}</section>",
         f"<section><h2>Held-out loss by stratum</h2><figure>{interval_plot(card['perplexity'])}</figure>"
         f"{html_table(PERPLEXITY_HEAD, perplexity_rows(card))}"
-        f'<p class="small">{escape(heldout_sentence(card))}</p></section>',
+        f'<p>{escape(forgetting(card))}</p><p class="small">{escape(heldout_sentence(card))}</p></section>',
         f"<section><h2>What it says</h2>{examples_html(card['examples'])}</section>",
         f'<section><h2>Training</h2><div class="pair">{plots}</div></section>',
         f'<section><h2>Training data and licences</h2><div class="pair">'

@@ -147,13 +147,17 @@ def spread(items: Sequence[int], count: int, seed: int) -> list[int]:
 def thresholds(
     card: Mapping[str, Any], gate: Mapping[str, Any], vocabulary_size: int
 ) -> list[dict[str, Any]]:
-    """The gate's limits beside what was measured; a figure that is missing does not pass."""
-    ratio = card["perplexity"]["instructed"][-1]["perplexity"] / vocabulary_size
+    """The gate's limits beside what was measured; a figure that is missing does not pass.
+
+    Perplexity is judged before fine-tuning: learning dialogues by heart makes a small model sure of itself on
+    everything else, which the card shows and says.
+    """
+    ratio = card["perplexity"]["pretrained"][-1]["perplexity"] / vocabulary_size
     exact = card["probes"]["recall"]["instructed"]["exact"]
     return [
         {
             "name": "max_perplexity_ratio",
-            "description": "held-out perplexity of the instructed model, over a uniform guess's",
+            "description": "held-out perplexity of the pretrained model, over a uniform guess's",
             "value": round(ratio, 6) if math.isfinite(ratio) else None,
             "comparison": "<=",
             "limit": gate["max_perplexity_ratio"],

@@ -123,7 +123,8 @@ class EvaluateSection(_Section):
 class GateSection(_Section):
     """Thresholds for a release.
 
-    max_perplexity_ratio: held-out perplexity over that of a uniform guess (the vocabulary's size), at most;
+    max_perplexity_ratio: the pretrained model's held-out perplexity over that of a uniform guess (the
+    vocabulary's size), at most;
     min_probe_accuracy: share of asked trained dialogues whose answer comes back word for word, at least.
     """
 

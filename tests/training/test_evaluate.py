@@ -172,7 +172,7 @@ def test_data_facts_count_what_was_trained(world: dict[str, Any]) -> None:
 )
 def test_thresholds(perplexity: float, exact: float | None, passed: bool) -> None:
     card = {
-        "perplexity": {"instructed": [{"perplexity": 1.0}, {"perplexity": perplexity}]},
+        "perplexity": {"pretrained": [{"perplexity": 1.0}, {"perplexity": perplexity}]},
         "probes": {"recall": {"instructed": {"exact": exact}}},
     }
     gate = {"max_perplexity_ratio": 0.9, "min_probe_accuracy": 0.5}
