@@ -11,6 +11,7 @@ import unicodedata
 from typing import Any
 
 REPLACEMENT = "\ufffd"
+MOST_ROUNDS = 8  # nobody encodes wrongly more often than that
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 # Control characters, noncharacters, lone surrogates, soft hyphens, byte order marks and invisible
 # direction overrides. Zero-width joiners stay: Persian, Hindi and others are written with them.
@@ -30,6 +31,17 @@ def clean_text(text: str) -> tuple[str, dict[str, Any]]:
     Mojibake is mended by ftfy (R. Speer), line by line where it finds a chain of wrong decodings.
     Straightening of quotes and of full-width forms is left off: both are good writing in some language.
     """
+    clean, figures = _clean_once(text)
+    # A control character that goes may leave mojibake behind that ftfy sees only now.
+    for _ in range(MOST_ROUNDS):
+        again, more = _clean_once(clean)
+        if again == clean:
+            break
+        clean, figures = again, {**figures, **more}
+    return clean, figures
+
+
+def _clean_once(text: str) -> tuple[str, dict[str, Any]]:
     import ftfy
 
     figures: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assets.documents.clean import clean_text, has_forbidden
@@ -29,6 +29,7 @@ def words(text: str) -> Counter[str]:
 
 @settings(deadline=None)
 @given(st.text())
+@example("Ä¡0\x8d")
 def test_clean_text_is_idempotent_and_leaves_nothing_forbidden(text: str) -> None:
     clean, _ = clean_text(text)
     assert has_forbidden(clean) is None
