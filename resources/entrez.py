@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.http import HttpClient, Response, start_of
-from resources.http_errors import BadResponse, Transient
+from resources.http_errors import BadResponse, Transient, Unreachable
 from resources.items import Item, Known, Payload
 from resources.jats import read_jats
 from resources.xml import Element, child, local_name, looks_like_html, parse_xml, text_of
@@ -96,8 +97,11 @@ def parse_search(body: bytes, url: str = "esearch") -> SearchResult:
         raise BadResponse(f"{url}: the root is <{local_name(root)}>, not <eSearchResult>")
     ids = child(root, "IdList")
     not_found = child(root, "ErrorList")
+    count = text_of(child(root, "Count")) or "0"
+    if not re.fullmatch("[0-9]{1,18}", count):
+        raise BadResponse(f"{url}: Count is {count[:80]!r}, not a number")
     return SearchResult(
-        int(text_of(child(root, "Count")) or 0),
+        int(count),
         tuple(text_of(e) for e in ids) if ids is not None else (),
         text_of(child(root, "WebEnv")),
         text_of(child(root, "QueryKey")),
@@ -198,6 +202,7 @@ class EntrezClient:
     async def _paged(self, db: str, term: str, arguments: Mapping[str, str]) -> list[str]:
         first = await self.search(db, term, retmax=str(PAGE), usehistory="y", **arguments)
         found = list(first.ids)
+        known = set(found)
         while len(found) < first.count:
             page = await self.search(
                 db,
@@ -209,9 +214,12 @@ class EntrezClient:
                 query_key=first.query_key,
                 **arguments,
             )
-            if not page.ids:
-                raise Transient(f"{self.base_url}: {first.count} matches, but the list ends at {len(found)}")
+            if known.issuperset(page.ids):
+                raise Unreachable(
+                    f"{self.base_url}: {first.count} matches, but the list ends at {len(found)}"
+                )
             found.extend(page.ids)
+            known.update(page.ids)
         return found
 
     async def _by_uid_range(

@@ -6,9 +6,11 @@ Downloads (resume, validators, checksums) are in `resources/transfer.py`.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
 import random
+import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 from yarl import URL
@@ -58,7 +60,7 @@ class Response:
         """The body as JSON; BadResponse that quotes its start otherwise."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadResponse(f"{self.url}: not JSON ({error}): {start_of(self.body)}", self.status) from None
 
 
@@ -71,7 +73,8 @@ class HttpClient:
 
     routes: origin -> origin really connected to; the Host header and every stored address keep the first.
     spacing: host -> seconds, over the built-in table. folder: partial downloads and the hosts' slots,
-    shared by the machine's processes. secrets: values that must not appear in any error.
+    shared by the machine's processes. secrets: values that must not appear in any error. public_only: go to
+    no address of this machine or its private network (a redirect never leads there from outside).
     """
 
     routes: Mapping[str, str] = field(default_factory=dict)
@@ -86,12 +89,14 @@ class HttpClient:
     max_redirects: int = 8
     folder: Path = field(default_factory=lambda: default_folder())
     secrets: tuple[str, ...] = ()
+    public_only: bool = False
     requests: int = 0
     received: int = 0
 
     def __post_init__(self) -> None:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._slots = Spacing(self.folder)
+        self._inside: dict[str, bool] = {}
 
     async def __aenter__(self) -> HttpClient:
         return self
@@ -184,6 +189,10 @@ class HttpClient:
         """One request after its turn, redirects followed; raises by status unless 2xx, 304 or accepted."""
         target = self.logical(url, params)
         for _ in range(self.max_redirects + 1):
+            if self.public_only and await self.is_inside(target):
+                raise Denied(
+                    f"{self.clean(str(target.origin()))} is an address of this machine or its private network"
+                )
             reached, host_header, routed = self.route(target)
             host = reached.host or ""
             wait = self._slots.reserve(host, spacing_of(host, self.spacing))
@@ -199,10 +208,16 @@ class HttpClient:
             location = answer.headers.get("Location")
             if answer.status in (301, 302, 303, 307, 308) and location:
                 answer.release()
-                target = URL(urljoin(str(target), location), encoded=True)
-                if target.scheme not in ("http", "https"):
+                before, target = target, redirected(target, location)
+                if target.scheme not in ("http", "https") or not target.host:
                     raise BadResponse(
-                        f"{self.clean(url)}: redirects to {self.clean(location)}", answer.status
+                        f"{self.clean(url)}: redirects to {self.clean(location[:500])}", answer.status
+                    )
+                if await self.is_inside(target) and not await self.is_inside(before):
+                    raise BadResponse(
+                        f"{self.clean(url)}: redirects to {self.clean(str(target.origin()))}, an address of "
+                        "this machine or its private network",
+                        answer.status,
                     )
                 if answer.status == 303:
                     method, data = "GET", None
@@ -225,14 +240,15 @@ class HttpClient:
         if 200 <= status < 300 or status == 304 or status in accept:
             return
         start = start_of(await answer.content.read(2000))
-        message = f"{self.clean(url)}: {status} {answer.reason or ''}: {self.clean(start)}"
+        brief = f"{self.clean(url)}: {status} {answer.reason or ''}".rstrip()
+        message = f"{brief}: {self.clean(start)}"
         if status in BUSY:
             raise BusyUpstream(message, status, retry_after(answer.headers.get("Retry-After"), time.time()))
         if status in (401, 403, 407, 451):
-            raise Denied(message, status)
+            raise Denied(message, status, brief)
         if status in (404, 410):
-            raise Gone(message, status)
-        raise BadResponse(message, status)
+            raise Gone(message, status, brief)
+        raise BadResponse(message, status, brief)
 
     async def read_limited(self, answer: aiohttp.ClientResponse, max_bytes: int, url: str) -> bytes:
         chunks: list[bytes] = []
@@ -247,10 +263,13 @@ class HttpClient:
 
     def logical(self, url: str, params: Mapping[str, str] | None = None) -> URL:
         """The address with its parameters: what is meant, whatever is connected to."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise BadResponse(f"{self.clean(url)!r} is not an http(s) address")
-        target = URL(url)
+        try:
+            target = URL(url)
+            fit = target.scheme in ("http", "https") and bool(target.host)
+        except ValueError as error:
+            raise BadResponse(f"{self.clean(url[:500])!r} is no address: {error}") from None
+        if not fit:
+            raise BadResponse(f"{self.clean(url[:500])!r} is not an http(s) address")
         return target.update_query(dict(params)) if params else target
 
     def route(self, target: URL) -> tuple[URL, dict[str, str], bool]:
@@ -261,6 +280,23 @@ class HttpClient:
         to = URL(destination)
         reached = target.with_scheme(to.scheme).with_host(to.host or "").with_port(to.port)
         return reached, {"Host": str(target.origin()).partition("://")[2]}, True
+
+    async def is_inside(self, target: URL) -> bool:
+        """Whether an address leads to this machine or its private network, by any of its names.
+
+        A routed one does not: the operator named where it leads. Nor does one that does not resolve here.
+        """
+        if str(target.origin()) in self.routes or not target.host:
+            return False
+        if target.host not in self._inside:
+            try:
+                found = [target.host] if is_literal(target.host) else await resolve(target.host)
+            except (OSError, UnicodeError):
+                return False
+            self._inside[target.host] = any(
+                not ipaddress.ip_address(address.partition("%")[0]).is_global for address in found
+            )
+        return self._inside[target.host]
 
     def session(self, routed: bool) -> aiohttp.ClientSession:
         """Routed requests go straight; others may take the proxy that the environment names."""
@@ -301,12 +337,35 @@ def retry_after(value: str | None, now: float) -> float | None:
     if not value:
         return None
     value = value.strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def redirected(target: URL, location: str) -> URL:
+    """Where a Location header leads; an empty URL for one that is no address."""
+    try:
+        return URL(urljoin(str(target), location), encoded=True)
+    except ValueError:
+        return URL()
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host is an IP address already."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def resolve(host: str) -> list[str]:
+    """The addresses of a name; OSError if it has none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 
 class HttpError(Exception):
-    """A request that gave no usable answer. The message names the address, without its secrets."""
+    """A request that gave no usable answer. The message names the address, without its secrets.
 
-    def __init__(self, message: str, status: int | None = None):
+    `brief` is the message without what upstream wrote, which may differ each time (a date, a request's id).
+    """
+
+    def __init__(self, message: str, status: int | None = None, brief: str = ""):
         super().__init__(message)
         self.status = status
+        self.brief = brief or message
 
 
 class Unreachable(HttpError):

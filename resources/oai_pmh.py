@@ -20,6 +20,7 @@ from resources.xml import Element, child, children, local_name, parse_xml, text_
 RECORD_MEDIA_TYPE = "application/xml"
 _STATUSES = frozenset({400, 404, 422})
 _RESTARTS_WITHOUT_PROGRESS = 3
+_PAGES_WITHOUT_PROGRESS = 200
 
 
 class OaiError(BadResponse):
@@ -101,7 +102,7 @@ def parse_page(body: bytes, url: str) -> Page:
     token = child(listing, "resumptionToken")
     size = token.get("completeListSize") if token is not None else None
     named = tuple(record for record in records if record.identifier)
-    total = int(size) if size and size.isdigit() else None
+    total = int(size) if size and size.isascii() and size.isdigit() and len(size) < 19 else None
     return Page(named, text_of(token), total, len(records) - len(named))
 
 
@@ -216,7 +217,7 @@ class OaiClient:
         seen while they have come in order, else from its beginning; what was seen is not repeated.
         """
         seen: set[tuple[str, str]] = set()
-        start, last, ordered, stuck = from_, "", True, 0
+        start, last, ordered, stuck, idle = from_, "", True, 0, 0
         token = ""
         while True:
             arguments = (
@@ -237,12 +238,15 @@ class OaiClient:
                     ) from None
                 token, start = "", (last if ordered and last else from_)
                 continue
+            idle += 1
+            if idle > _PAGES_WITHOUT_PROGRESS:
+                raise BadResponse(f"{answer.url}: {idle - 1} pages in a row without a new record")
             for record in page.records:
                 key = (record.identifier, record.datestamp)
                 if key in seen:
                     continue
                 seen.add(key)
-                stuck = 0
+                stuck = idle = 0
                 ordered = ordered and record.datestamp >= last
                 last = max(last, record.datestamp)
                 yield record

@@ -89,7 +89,9 @@ def parse_products(answer: Any, url: str) -> list[Product]:
         raise BadResponse(f"{url}: not a PDS search answer: no 'data' array")
     products = []
     for entry in answer["data"]:
-        raw = entry.get("properties") or {}
+        raw = entry.get("properties") or {} if isinstance(entry, dict) else None
+        if not isinstance(raw, dict):
+            raise BadResponse(f"{url}: a product that is no object with properties")
         properties = {
             k: [str(v) for v in (values if isinstance(values, list) else [values]) if v not in (None, "null")]
             for k, values in raw.items()

@@ -7,12 +7,14 @@ goes on where a killed one stopped. A file is handed over only when length and c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import gzip
 import hashlib
 import json
 import os
 import re
+import time
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
@@ -27,6 +29,8 @@ from resources.http_errors import BadResponse, DamagedPayload, TooLarge, Transie
 
 CHUNK = 1 << 18
 REFUSED = 3
+LEFTOVERS = {".done": 86_400.0, ".decoded": 86_400.0, ".part": 30 * 86_400.0}
+"""Seconds after which a file that nobody touched is a killed download's."""
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 InspectHead = Callable[[bytes], None]
 OnBytes = Callable[[int], None]
@@ -120,7 +124,7 @@ async def download(
 
     try:
         result: Download | None = await http.retrying(whole, url)
-    except (TooLarge, DamagedPayload):
+    except (TooLarge, DamagedPayload, BadResponse):
         partial.remove()
         raise
     finally:
@@ -161,11 +165,13 @@ async def _attempt(
                 partial.reset(Validators())
                 raise Transient(f"{http.clean(url)}: 416 at {offset}: the file changed, starting over", 416)
         else:
-            if answer.status == 206 and content_range(headers)[0] == offset and offset:
+            begins, total = content_range(headers)
+            fits = offset > 0 and begins == offset and same_file(headers, partial.validators)
+            if answer.status == 206 and fits:
                 start = offset
             elif answer.status == 206:
                 partial.reset(Validators())
-                raise Transient(f"{http.clean(url)}: 206 for another range than the one asked", 206)
+                raise Transient(f"{http.clean(url)}: 206 for another range or file than the one asked", 206)
             else:
                 start = 0
                 partial.reset(Validators(headers.get("etag", ""), headers.get("last-modified", "")))
@@ -184,6 +190,9 @@ async def _attempt(
                 if on_bytes is not None:
                     on_bytes(len(chunk))
             partial.encoding = headers.get("content-encoding", "identity").strip().lower()
+            if answer.status == 206 and total is not None and position < total:
+                # A server may send less than was asked for: a part must not pass for the whole.
+                raise aiohttp.ClientPayloadError(f"{position:,} of {total:,} bytes came")
     result = await asyncio.to_thread(partial.finish, max_bytes)
     result = replace(result, transferred=state.transferred, attempts=state.attempts)
     if fault := mismatch(result.path, result, expected):
@@ -195,6 +204,12 @@ async def _attempt(
         damaged.validators = result.validators
         raise damaged
     return result
+
+
+def same_file(headers: Mapping[str, str], validators: Validators) -> bool:
+    """Whether a 206 belongs to the bytes that came before: not if it states another strong ETag."""
+    etag = headers.get("etag", "")
+    return not etag or not validators.etag or etag == validators.etag
 
 
 def _headers(partial: Partial, offset: int, validators: Validators | None) -> dict[str, str]:
@@ -252,6 +267,7 @@ class Partial:
     def claim(cls, folder: Path, name: str) -> Partial:
         """Open the partial file of this address, or one of our own if another process has it."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(folder)
         stem = hashlib.sha256(name.encode()).hexdigest()[:32]
         partial = cls(folder / f"{stem}.part")
         try:
@@ -305,6 +321,7 @@ class Partial:
         os.fsync(self.file.fileno())
         path = self.path.with_suffix(f".{uuid.uuid4().hex}.done")
         self.path.rename(path)
+        self._done = path
         self.note.unlink(missing_ok=True)
         if self.encoding in ("gzip", "x-gzip"):
             gunzip_in_place(path, max_bytes)
@@ -313,7 +330,6 @@ class Partial:
         # The name is free again: a retry after a mismatch starts from an empty file.
         self.file.close()
         self.file = self.path.open("w+b")
-        self._done = path
         return Download(
             path, digest_of(path, "sha256"), path.stat().st_size, self.validators, self.media_type, 0, 0
         )
@@ -338,6 +354,22 @@ class Partial:
             self.file.close()
 
 
+_swept: set[Path] = set()
+
+
+def sweep(folder: Path) -> None:
+    """Once a process: remove what killed downloads left long ago. A part of an hour ago is still of use."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    now = time.time()
+    for path in folder.iterdir():
+        if path.suffix in LEFTOVERS:
+            with contextlib.suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > LEFTOVERS[path.suffix]:
+                    path.unlink()
+
+
 def gunzip_in_place(path: Path, max_bytes: int) -> None:
     """Replace a gzip file by its content; TooLarge over `max_bytes`, DamagedPayload if it is broken."""
     decoded = path.with_suffix(".decoded")
@@ -349,7 +381,8 @@ def gunzip_in_place(path: Path, max_bytes: int) -> None:
                 if total > max_bytes:
                     raise TooLarge(f"more than {max_bytes:,} bytes once decoded")
                 target.write(chunk)
-    except (OSError, EOFError, zlib.error) as error:
-        decoded.unlink(missing_ok=True)
+        decoded.replace(path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DamagedPayload(f"broken gzip encoding: {error}") from None
-    decoded.replace(path)
+    finally:
+        decoded.unlink(missing_ok=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from resources.http import HttpClient
-from resources.http_errors import BadResponse
+from resources.http_errors import BadResponse, HttpError
 from resources.items import Item, Known
 from resources.robots import RobotsCache
 from resources.xml import looks_like_html
@@ -37,12 +38,12 @@ def parse_index(body: bytes, url: str) -> list[Item]:
     if looks_like_html(body):
         raise BadResponse(f"{url}: an HTML page stands where the list should")
     items: dict[str, Item] = {}
-    for number, line in enumerate(body.decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(body.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadResponse(f"{url}, line {number}: not JSON ({error})") from None
         item = row_item(row, url, number)
         if item.upstream_id in items:
@@ -70,9 +71,13 @@ def row_item(row: Any, url: str, number: int) -> Item:
     licence = row.get("licence")
     if licence is not None and not isinstance(licence, str):
         raise BadResponse(f"{where}: field 'licence' is {licence!r}; it must be text")
-    address = urljoin(url, row["url"])
+    try:
+        address = urljoin(url, row["url"])
+        own = id_of(address)
+    except ValueError as error:
+        raise BadResponse(f"{where}: field 'url' is {row['url'][:200]!r}: {error}") from None
     return Item(
-        str(row.get("id") or id_of(address)),
+        str(row.get("id") or own),
         url=address,
         version=values.get("sha256", ""),
         size=size,
@@ -94,7 +99,16 @@ async def harvest(
         items = [Item(id_of(address), url=address) for address in (urljoin(base_url, u) for u in urls)]
     robots = RobotsCache(http)
     for item in items:
-        rules = await robots.of(item.url)
+        try:
+            rules = await robots.of(item.url)
+        except HttpError as error:
+            if urlsplit(item.url).netloc == urlsplit(base_url).netloc:
+                raise
+            # Another host than the list's: its silence costs its own items only. What is held stays.
+            if item.upstream_id not in known.ids:
+                kind = type(error).__name__
+                yield replace(item, denied=f"robots.txt of its origin could not be read: {kind}")
+            continue
         denied = "" if rules.allows(item.url) else "robots.txt disallows this address"
         reservation = "robots.txt of the origin says ai-train=no" if rules.reserves_training else ""
         yield Item(**{**item.__dict__, "denied": denied, "reservation": reservation})

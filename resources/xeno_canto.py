@@ -73,7 +73,7 @@ def message_of(answer: Any) -> str:
 def whole(value: Any, default: int) -> int:
     """An integer from "12" or 12; `default` from anything else."""
     text = str(value).strip()
-    return int(text) if text.isdigit() else default
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
 
 
 def clean_text(value: Any) -> str:
@@ -203,12 +203,14 @@ class XenoCantoClient:
         number = 1
         while True:
             page = await self.page(query, number)
+            before = len(seen)
             for recording in page.recordings:
                 # Pages shift while recordings are added: the same one may come twice.
                 if (key := str(recording.get("id"))) not in seen:
                     seen.add(key)
                     yield recording
-            if number >= page.pages or not page.recordings:
+            # A page without anything new: whatever numPages promises, there is no more.
+            if number >= page.pages or len(seen) == before:
                 return
             number += 1
 

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from assets.sources.rows import (
     media_type_of,
     metadata_of,
     row_of,
+    storable,
     to_retry,
     without_bytes,
 )
@@ -161,6 +162,8 @@ class _Harvest:
     async def run(self) -> None:
         """List and fetch, a bounded number of items at a time."""
         try:
+            # What upstream lists must not lead us to what only this machine can reach.
+            self.http.public_only = not await self.http.is_inside(self.http.logical(self.entry.base_url))
             items = listing(self.entry, self.http, self.known)
             pending: dict[str, asyncio.Task[None]] = {}
             try:
@@ -187,7 +190,8 @@ class _Harvest:
         """Items within the entry's limit, the newest statement of each; waits for none in flight."""
         admitted = set(self.rows)
         async with contextlib.aclosing(items) as listed:  # type: ignore[type-var]
-            async for item in listed:
+            async for listed_item in listed:
+                item = replace(listed_item, upstream_id=storable(listed_item.upstream_id))
                 key = self.key(item)
                 if key not in admitted:
                     if len(admitted) >= self.entry.limits.items:
@@ -209,6 +213,8 @@ class _Harvest:
         row = await self.resolve(item, before)
         if row["status"] != "live" and not metadata_of(row).get(RETRY):
             self.retrievals.pop(key, None)
+        if row is not before:
+            row = {name: storable(value) for name, value in row.items()}  # a server's headers too
         self.rows[key] = row
         self.tally.done += 1
         self.tally.outcomes[outcome(before, row)] += 1
@@ -268,11 +274,11 @@ class _Harvest:
             self.silent = 0
             return row
         except Gone as error:
-            return row_of(entry, item, decision, "gone", str(error))
+            return row_of(entry, item, decision, "gone", self.reason(error))
         except Denied as error:
-            return row_of(entry, item, decision, "denied", str(error))
+            return row_of(entry, item, decision, "denied", self.reason(error))
         except TooLarge as error:
-            return row_of(entry, item, decision, "excluded", str(error))
+            return row_of(entry, item, decision, "excluded", self.reason(error))
         except DamagedPayload as error:
             row = row_of(entry, item, decision, "damaged", self.reason(error))
             validators = error.validators if isinstance(error.validators, Validators) else Validators()
@@ -288,8 +294,8 @@ class _Harvest:
                 return to_retry(before)
             return to_retry(row_of(entry, item, decision, "damaged", "could not be fetched, to be retried"))
 
-    def reason(self, error: Exception) -> str:
-        return self.http.clean(str(error))
+    def reason(self, error: HttpError) -> str:
+        return self.http.clean(error.brief)
 
     def count_silence(self, item: Item, error: Unreachable) -> None:
         """Items of other hosts may be silent for ever; the entry's own host ends the harvest."""

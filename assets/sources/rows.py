@@ -6,6 +6,7 @@ import json
 import mimetypes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,7 +63,7 @@ def row_of(
     metadata: dict[str, Any] = {**item.metadata, **payload.metadata}
     if stated:
         metadata["stated"] = stated
-    return {
+    row = {
         "item_id": f"{entry.name}/{item.upstream_id}",
         "upstream_version": item.version or None,
         "title": payload.title or item.title or None,
@@ -89,6 +90,12 @@ def row_of(
         "reason": reason or None,
         "metadata": as_json(metadata),
     }
+    return {name: storable(value) for name, value in row.items()}
+
+
+def storable(value: Any) -> Any:
+    """Text without lone surrogates, which JSON can spell and no table can hold; other values as they are."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def gone(entry: Entry, item: Item, previous: Row | None, reason: str) -> Row:
@@ -137,6 +144,8 @@ def known_from(entry: Entry, rows: Mapping[str, Row], retrieved: str) -> Known:
     again: list[tuple[str, str]] = []
     aliases: dict[str, str] = {}
     retry: set[str] = set()
+    # Two days cover clocks and time zones.
+    latest = (date.fromisoformat(retrieved[:10]) + timedelta(days=2)).isoformat() if retrieved else ""
     for row in rows.values():
         metadata = metadata_of(row)
         upstream_id = row["item_id"][prefix:]
@@ -146,7 +155,8 @@ def known_from(entry: Entry, rows: Mapping[str, Row], retrieved: str) -> Known:
         if metadata.get(RETRY):
             retry.add(upstream_id)
             again.append(mark)
-        if mark[0]:
+        # A date beyond the last retrieval is upstream's mistake: asked from there on, it would list nothing.
+        if mark[0] and (not latest or mark[0][:10].replace("/", "-") <= latest):
             pairs.append(mark)
     if again:
         pairs = [pair for pair in pairs if pair < min(again)]

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from resources.http import HttpClient, retry_after
 from resources.http_errors import BadResponse, DamagedPayload, Denied, Gone, TooLarge, Transient, Unreachable
 from resources.redact import redact
 from resources.spacing import Spacing, spacing_of
-from resources.transfer import Expected, Validators, content_range, download
+from resources.transfer import Expected, Validators, content_range, download, sweep
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -317,3 +318,93 @@ def test_content_ranges(start: int, length: int, total: int) -> None:
     assert content_range(header) == (start, total)
     assert content_range({"content-range": f"bytes */{total}"}) == (None, total)
     assert content_range({"content-range": json.dumps(total)}) == (None, None)
+
+
+def test_a_redirect_to_a_private_address_is_refused(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.path)
+        return web.Response(status=302, headers={"Location": request.query["to"]})
+
+    async def body() -> None:
+        async with serving(handler, tmp_path) as http:
+            for to in (
+                "http://127.0.0.1:9/",
+                "http://169.254.169.254/latest",
+                "http://[::1]/",
+                "http://localhost/",
+            ):
+                with pytest.raises(BadResponse, match="private network"):
+                    await http.get("http://far.test/", {"to": to})
+            with pytest.raises(BadResponse, match="redirects to"):
+                await http.get("http://far.test/", {"to": "http://[::1"})
+            http.public_only = True
+            with pytest.raises(Denied, match="private network"):
+                await http.get("http://10.0.0.1/")
+        assert seen == ["/"] * 5
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:port/", "http://", "ftp://h/", "h", "http:///x"])
+def test_what_is_no_address_is_a_bad_response(url: str, tmp_path: Path) -> None:
+    with pytest.raises(BadResponse, match="address"):
+        HttpClient(folder=tmp_path).logical(url)
+
+
+def test_a_range_that_comes_short_is_no_whole_file(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers.get("Range", ""))
+        answer = web.StreamResponse(headers={"ETag": '"a"'})
+        start = int(asked[-1].removeprefix("bytes=").removesuffix("-") or 0)
+        if start:
+            end = min(start + 300_000, len(BODY))
+            answer.set_status(206)
+            answer.headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(BODY)}"
+            answer.content_length = end - start
+            await answer.prepare(request)
+            await answer.write(BODY[start:end])
+            return answer
+        answer.content_length = len(BODY)
+        await answer.prepare(request)
+        await answer.write(BODY[:300_000])
+        assert request.transport is not None
+        request.transport.abort()
+        return answer
+
+    async def body() -> None:
+        async with serving(handler, tmp_path) as http:
+            got = await download(http, "http://far.test/f")
+            assert got is not None and got.sha256 == SHA256
+
+    asyncio.run(body())
+    assert len(asked) >= 4
+
+
+def test_a_refused_encoding_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/bomb":
+            return web.Response(body=gzip.compress(bytes(3 << 20)), headers={"Content-Encoding": "gzip"})
+        return web.Response(body=b"\x0b" * 5000, headers={"Content-Encoding": "br"})
+
+    async def body() -> None:
+        async with serving(handler, tmp_path) as http:
+            with pytest.raises(TooLarge):
+                await download(http, "http://far.test/bomb", max_bytes=1 << 20)
+            with pytest.raises(BadResponse, match="Encoding br"):
+                await download(http, "http://far.test/br")
+
+    asyncio.run(body())
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".slot"] == []
+
+
+def test_what_killed_downloads_left_is_swept(tmp_path: Path) -> None:
+    old, fresh = tmp_path / "a.1.done", tmp_path / "b.2.done"
+    for path in (old, fresh):
+        path.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    sweep(tmp_path)
+    assert not old.exists() and fresh.exists()

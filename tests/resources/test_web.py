@@ -58,3 +58,29 @@ def test_the_upstream_list_and_what_left_it(tmp_path: Path) -> None:
                 assert http.requests == 2
 
     asyncio.run(body())
+
+
+def test_rows_that_json_can_spell_and_lines_cannot(tmp_path: Path) -> None:
+    items = parse_index('{"url": "a", "title": "x\u2028y"}\n{"url": "b"}\n'.encode(), "http://h/l")
+    assert [i.title for i in items] == ["x\u2028y", ""]
+    for body, match in (
+        (b'{"url": "http://[x"}', "field 'url'"),
+        (b"[" * 100_000, "not JSON"),
+        (b"\xff", "not JSON"),
+    ):
+        with pytest.raises(BadResponse, match=f"line 1: {match}"):
+            parse_index(body, "http://h/l")
+
+
+def test_another_host_without_robots_costs_its_own_items_only(tmp_path: Path) -> None:
+    async def body() -> None:
+        with running(tmp_path) as upstream:
+            async with upstream.http() as http:
+                known = Known(ids=frozenset({"127.0.0.1:1/held"}))
+                urls = ("ftp://far.test/x", "http://127.0.0.1:1/held", "notes/none.txt")
+                http.attempts = 1
+                items = [i async for i in harvest(http, "http://sample.luca.test/", known, urls=urls)]
+                assert [i.upstream_id for i in items] == ["far.test/x", "sample.luca.test/notes/none.txt"]
+                assert items[0].denied.startswith("robots.txt of its origin") and not items[1].denied
+
+    asyncio.run(body())

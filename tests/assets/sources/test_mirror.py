@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,17 @@ from assets.sources.catalog import Entry, load_catalog
 from assets.sources.checks import CHECKS, gated, not_empty, objects_held, traceable
 from assets.sources.describe import cell, describe
 from assets.sources.mirror import SourceUnavailable, Summary, mirror, parameters_of
-from assets.sources.schema import Row, items_of, objects_of
+from assets.sources.rights import rights_of
+from assets.sources.rows import Gate, known_from, row_of
+from assets.sources.schema import Row, items_of, objects_of, write_items
 from resources.http import HttpClient
+from resources.items import Item
 from resources.manifest import Manifest
 from resources.settings import PROJECT
 from resources.store import Store
 from tests.resources.upstream import Running, running
 
+GATE = Gate("", None, rights_of(None), "")
 ENTRIES = {e.name: e for e in load_catalog(PROJECT / "deploy" / "local" / "catalog.yaml")}
 
 
@@ -199,3 +204,18 @@ def test_the_key_is_nowhere_in_the_store(upstream: Running, store: Store, tmp_pa
 
 def test_text_from_upstream_cannot_break_a_table() -> None:
     assert cell("a|b\n<script>`x`") == "a&#124;b &#60;script&#62;&#96;x&#96;"
+
+
+def test_a_date_from_the_future_does_not_blind_the_source() -> None:
+    rows = {
+        f"essays/{n}": row_of(ENTRIES["essays"], Item(n, datestamp=stamp), GATE, "live")
+        for n, stamp in (("a", "2025-03-01"), ("b", "9999-12-31"), ("c", "2025/03/02"))
+    }
+    assert known_from(ENTRIES["essays"], rows, "2025-03-01T10:00:00+00:00").high_water == "2025/03/02"
+    assert known_from(ENTRIES["essays"], rows, "").high_water == "9999-12-31"
+
+
+def test_what_no_table_can_hold_does_not_reach_one() -> None:
+    row = row_of(ENTRIES["essays"], Item("a\ud800", title="\udfff", metadata={"k": "\ud800"}), GATE, "live")
+    assert (row["item_id"], row["title"], row["metadata"]) == ("essays/a?", "?", '{"k":"?"}')
+    write_items(io.BytesIO(), [row])
