@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from assets.columns import DECISION_COLUMNS, DOCUMENT_COLUMNS, table_schema
 
+if TYPE_CHECKING:
     from resources.manifest import Manifest
     from resources.store import Store
 
@@ -52,7 +52,7 @@ def describe_documents(store: Store, manifest: Manifest) -> dict[str, Any]:
     reasons = Counter(row["reason"] for row in rejected)
     metadata: dict[str, Any] = {
         "dagster/row_count": rows,
-        "dagster/column_schema": table_schema(DOCUMENTS),
+        "dagster/column_schema": table_schema(DOCUMENTS, DOCUMENT_COLUMNS),
         "characters": characters,
         "documents_by_kind": dg.MetadataValue.json(dict(sorted(counts.items()))),
         "languages": dg.MetadataValue.json(dict(sorted(languages.items()))),
@@ -98,7 +98,7 @@ def describe_unique(store: Store, manifest: Manifest) -> dict[str, Any]:
     names = ["kept", "exact_duplicate", "near_duplicate"]
     return {
         "dagster/row_count": rows,
-        "dagster/column_schema": table_schema(DECISIONS),
+        "dagster/column_schema": table_schema(DECISIONS, DECISION_COLUMNS),
         "documents_kept": total["kept"],
         "exact_duplicates": total["exact_duplicate"],
         "near_duplicates": total["near_duplicate"],
@@ -132,16 +132,6 @@ def rejected_table(rejected: Sequence[Mapping[str, Any]]) -> str:
     more = len(rejected) - len(shown)
     rest = f"\n\nand {more} more in rejected.parquet" if more > 0 else ""
     return f"{counts}\n\n{markdown_table(['item', 'part', 'reason', 'detail'], shown)}{rest}"
-
-
-def table_schema(schema: pa.Schema) -> dg.TableSchema:
-    """An Arrow schema as Dagster shows it."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(f.name, str(f.type), constraints=dg.TableColumnConstraints(nullable=f.nullable))
-            for f in schema
-        ]
-    )
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.columns import PLAN_COLUMNS, table_schema
+
 if TYPE_CHECKING:
     from resources.manifest import Manifest
     from resources.store import Store
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 def describe_plan(store: Store, manifest: Manifest) -> dict[str, Any]:
     """Counts by split and stratum, the weights, the plot inline and the README."""
-    from assets.documents.describe import table_schema
     from assets.mixture.plan import PLAN
     from assets.tables import read_rows
 
@@ -35,7 +36,7 @@ def describe_plan(store: Store, manifest: Manifest) -> dict[str, Any]:
     )
     return {
         "dagster/row_count": sum(splits.values()),
-        "dagster/column_schema": table_schema(PLAN),
+        "dagster/column_schema": table_schema(PLAN, PLAN_COLUMNS),
         "train_documents": splits["train"],
         "heldout_documents": splits["heldout"],
         "strata": len(strata),

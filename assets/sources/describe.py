@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.columns import ITEM_COLUMNS, table_schema
+
 if TYPE_CHECKING:
     from resources.manifest import Manifest
     from resources.store import Store
@@ -39,16 +41,7 @@ def describe(store: Store, manifest: Manifest) -> dict[str, Any]:
     figures = manifest.figures
     return {
         "dagster/row_count": rows,
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn(
-                    field.name,
-                    str(field.type),
-                    constraints=dg.TableColumnConstraints(nullable=field.nullable),
-                )
-                for field in ITEMS
-            ]
-        ),
+        "dagster/column_schema": table_schema(ITEMS, ITEM_COLUMNS),
         "live": statuses["live"],
         "item_bytes": item_bytes,
         "statuses": dg.MetadataValue.md(counts_table("Status", statuses)),

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import numpy as np
 
+from assets.columns import TRACE_COLUMNS, WINDOW_COLUMNS, table_schema
 from assets.tokens.planned import read_rows
-from training.shards import INDEX_FILE, ShardReader
+from training.shards import ShardReader, index_schema
+from training.trace_build import documents_schema
 from training.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from resources.manifest import Manifest
     from resources.store import Store
 
@@ -73,7 +73,7 @@ def describe_shards(store: Store, manifest: Manifest) -> dict[str, Any]:
         "strata": md(strata_table(strata, reader.length)),
         "preview": md(window_table(store, manifest, reader)),
         "rejected_documents": md(rejected_table(store, manifest)),
-        "dagster/column_schema": index_columns(store, manifest),
+        "dagster/column_schema": table_schema(index_schema(), WINDOW_COLUMNS),
     }
 
 
@@ -133,17 +133,9 @@ def describe_trace_index(store: Store, manifest: Manifest) -> dict[str, Any]:
         "dagster/row_count": summary["documents"],
         "documents": summary["documents"],
         "text_bytes": summary["bytes"],
+        "dagster/column_schema": table_schema(documents_schema(), TRACE_COLUMNS),
         "preview": md(table(columns, rows)),
     }
-
-
-def index_columns(store: Store, manifest: Manifest) -> dg.TableSchema:
-    """The columns of index.parquet."""
-    import pyarrow.parquet as pq
-
-    with store.open_file(manifest, INDEX_FILE) as file:
-        schema: pa.Schema = pq.read_schema(file)
-    return dg.TableSchema(columns=[dg.TableColumn(field.name, str(field.type)) for field in schema])
 
 
 def md(text: str) -> dg.MarkdownMetadataValue:
