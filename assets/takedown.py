@@ -219,7 +219,8 @@ def _batches(store: Store, manifest: Manifest, name: str, columns: Iterable[str]
         missing = sorted(set(columns) - set(table.schema_arrow.names))
         if missing:
             raise ValueError(f"{_label(manifest)} {name}: column {missing[0]!r} is missing; build it again")
-        yield from table.iter_batches(batch_size=BATCH, columns=list(columns))
+        # Threads of Arrow that still hold a Python file abort a program that ends (apache/arrow issue 34314).
+        yield from table.iter_batches(batch_size=BATCH, columns=list(columns), use_threads=False)
 
 
 def _of(prefix: str, manifests: list[Manifest]) -> list[Manifest]:

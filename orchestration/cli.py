@@ -14,7 +14,7 @@ COMMANDS = {
     "demo": "Run the whole lifecycle on the sample; end with a served, traced answer.",
     "ui": "Open Dagster with its daemon, on the same store and instance.",
     "ask": "Ask the served model; the answer comes with its trace.",
-    "trace": "Name the documents, items and licences in which a text stands.",
+    "trace": "Name the documents, items and licences in which a text, or an answer, stands.",
     "takedown": "Name everything that a source item reached.",
     "sources": "List and check the catalogue.",
     "store": "List, show, verify and clean the store.",

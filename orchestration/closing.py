@@ -37,7 +37,7 @@ def print_closing(settings: Settings, recipe: str, option: str, seconds: float) 
 
 
 def artifact_table(store: Store) -> Table:
-    """Name, version, rows, size and the seconds that its building took, for every current artifact."""
+    """Name, version, size and the seconds that its building took, for every current artifact."""
     table = Table(title="Artifacts", title_justify="left", pad_edge=False)
     for column, justify in (("name", "left"), ("version", "left"), ("size", "right"), ("built in", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]

@@ -229,4 +229,5 @@ def read_documents(store: Store, manifest: Manifest) -> pa.Table:
     import pyarrow.parquet as pq
 
     with store.open_file(manifest, DOCUMENTS_FILE) as file:
-        return pq.read_table(file)
+        # Threads of Arrow that still hold a Python file abort a program that ends (apache/arrow issue 34314).
+        return pq.read_table(file, use_threads=False, pre_buffer=False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.client import Client
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,23 @@ class Answer:
     trace: dict[str, Any]
 
 
-def ask_gateway(settings: Settings, question: str, model: str | None = None) -> Answer:
-    """Ask and trace over HTTP, as any client would; click.ClickException when nothing answers."""
+def gateway_client(settings: Settings) -> Client:
+    """A client of the running gateway; click.ClickException when nothing is served, GatewayError."""
     from resources.launcher import LocalLauncher
-    from serving.client import GatewayError
     from serving.deploy import local_client, serving_folder
 
+    client = local_client(LocalLauncher(settings.jobs), serving_folder(settings.home))
+    if client is None:
+        raise click.ClickException("nothing is served. Materialize endpoint/release, or run `make demo`.")
+    return client
+
+
+def ask_gateway(settings: Settings, question: str, model: str | None = None) -> Answer:
+    """Ask and trace over HTTP, as any client would; click.ClickException when nothing answers."""
+    from serving.client import GatewayError
+
     try:
-        client = local_client(LocalLauncher(settings.jobs), serving_folder(settings.home))
-        if client is None:
-            raise click.ClickException("nothing is served. Materialize endpoint/release, or run `make demo`.")
+        client = gateway_client(settings)
         reply = client.chat(question, model)
         found = client.trace(id=reply.id, model=reply.model)
     except GatewayError as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from orchestration.cli import main
+from serving.client import GatewayError
 
 
 @pytest.fixture
@@ -38,3 +41,33 @@ def test_asking_where_nothing_is_served_says_what_to_do(home: Path) -> None:
     asked = luca("ask", "What is life?")
     assert asked.exit_code == 1 and "nothing is served" in asked.output
     assert "nothing was served" in luca("down").output
+
+
+ANSWER = "chatcmpl-" + "0a" * 12
+PLACE = {
+    "document_id": "notes/a#000000", "title": "A", "licence": "CC0-1.0", "attribution": None,
+    "url": "http://sample.luca.test/a", "windows": [{"window": 3, "shard": "shards/000000.tar"}],
+}  # fmt: skip
+
+
+class Gateway:
+    """Knows one answer."""
+
+    def trace(self, *, id: str) -> dict[str, Any]:
+        if id != ANSWER:
+            raise GatewayError("POST /v1/trace: 404: no such answer", 404)
+        span = {"text": "Life goes on.", "count": 1, "places": [PLACE]}
+        facts = {"trace_index": "1" * 16, "shards": "2" * 16, "truncated": False, "covered": 1.0}
+        return {"id": id, "spans": [span], **facts}
+
+
+def test_an_answer_is_traced_by_its_id(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unserved = luca("trace", ANSWER)
+    assert unserved.exit_code == 1 and "nothing is served" in unserved.output
+    monkeypatch.setattr("orchestration.commands.ask.gateway_client", lambda settings: Gateway())
+    shown = luca("trace", ANSWER)
+    assert shown.exit_code == 0
+    assert "notes/a#000000 · A · CC0-1.0" in shown.output and "window 3 (shards/000000.tar)" in shown.output
+    assert json.loads(luca("trace", ANSWER, "--json").output)["id"] == ANSWER
+    unknown = luca("trace", "chatcmpl-" + "f" * 24)
+    assert unknown.exit_code == 1 and "no such answer" in unknown.output
