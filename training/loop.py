@@ -133,6 +133,8 @@ class Training:
 
     def run(self) -> None:
         """From the newest whole partial to the last step; raises Stopped after SIGTERM."""
+        # Loading weights may have drawn from an unseeded generator.
+        torch.manual_seed(int(self.spec.parameters["seed"]) + self.rank.index)
         step = self._resume()
         self._report(step, "")
         while step < self.steps:
@@ -242,6 +244,7 @@ class Training:
         if chosen[0] is None:
             if self.rank.first:
                 self.figures_path.write_bytes(b"")
+                self._keep_timings(0)
             return 0
         manifest = self.store.get(checkpoint.partial_name(self.spec.artifact), chosen[0])
         assert manifest is not None
@@ -253,8 +256,15 @@ class Training:
             )
         if self.rank.first:
             self.figures_path.write_bytes(self.store.read_file(manifest, "figures.jsonl"))
+            self._keep_timings(state.step)
             print(f"going on at step {state.step} from {manifest.name} {manifest.version}", flush=True)
         return state.step
+
+    def _keep_timings(self, step: int) -> None:
+        """Drop timings of steps after `step`, which will be done again."""
+        old = self.timings_path.read_text(encoding="utf-8").splitlines() if self.timings_path.exists() else []
+        kept = [line for line in old if line.endswith("}") and json.loads(line)["step"] <= step]
+        self.timings_path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def _record(self, record: Mapping[str, Any], seconds: float) -> None:
         timing = {"step": record["step"], "seconds": round(seconds, 4), "targets": record["targets"]}

@@ -194,10 +194,14 @@ def test_term_saves_and_a_damaged_state_is_passed_over(world: World, unbroken: M
 def test_instructing_learns_from_the_checkpoint(world: World, unbroken: Manifest) -> None:
     names = ("tokens/vocabulary", "tokens/shards")
     inputs = {**{n: world.tokens[n] for n in names}, ARTIFACT: unbroken}
-    folder, key = world.job("instructed", "checkpoints/instructed/small", inputs, INSTRUCT)
-    assert finish(start("training.finetune", folder)) == 0, log(folder)
-    manifest = world.store.cached("checkpoints/instructed/small", key)
-    assert manifest is not None
+    versions = []
+    for attempt in ("instructed", "instructed-again"):
+        folder, key = world.job(attempt, "checkpoints/instructed/small", inputs, INSTRUCT)
+        assert finish(start("training.finetune", folder)) == 0, log(folder)
+        manifest = world.store.cached("checkpoints/instructed/small", key)
+        assert manifest is not None
+        versions.append(manifest.version)
+    assert versions[0] == versions[1]
     learned = json.loads(world.store.read_file(manifest, "dialogues.json"))
     assert len(learned["windows"]) == 16
     records = [json.loads(line) for line in figures(world.store, manifest).splitlines()]
