@@ -31,6 +31,7 @@ def _path(catalog: Path | None) -> Path:
 @_catalog_option
 def list_(catalog: Path | None) -> None:
     """Show the entries, and how many items of each the store holds."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
@@ -44,34 +45,26 @@ def list_(catalog: Path | None) -> None:
     except CatalogError as error:
         raise click.ClickException(str(error)) from None
     store = Store.open(Settings.from_environment().store)
-    table = Table(title=str(path), title_justify="left")
-    for column in (
-        "Source",
-        "Protocol",
-        "Domain",
-        "Modality",
-        "Licence",
-        "Cadence",
-        "Tier",
-        "Enabled",
-        "Held",
-    ):
-        table.add_column(column)
+    # Narrow enough for 80 columns: a name or a licence that is cut off is of no use.
+    table = Table(title=str(path), title_justify="left", title_style="dim", box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("source", "protocol", "holds", "licence", "refreshed", "in the store"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("source", "protocol"))
     for entry in entries:
         manifest = store.head(f"sources/{entry.name}")
         statuses = manifest.figures.get("statuses", {}) if manifest else {}
         table.add_row(
             entry.name,
             entry.protocol,
-            entry.domain,
-            entry.modality,
+            f"{entry.modality}, {entry.domain}",
             entry.licence.spdx or "per item",
-            entry.cadence,
-            entry.tier,
-            "yes" if entry.enabled else f"no: {entry.reason}",
+            entry.cadence if entry.enabled else "disabled",
             ", ".join(f"{n:,} {status}" for status, n in statuses.items()) or "-",
         )
-    Console().print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    for entry in entries:
+        if not entry.enabled:
+            console.print(f"{entry.name}: {entry.reason}")
 
 
 @sources.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -71,11 +72,17 @@ def sources(store: Store) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def publish_plan(store: Store, heldout: Iterable[str] = ("essays/item-001#000000",)) -> Manifest:
-    """The documents/<source> artifacts and the mixture/plan over them."""
+def publish_plan(
+    store: Store,
+    heldout: Iterable[str] = ("essays/item-001#000000",),
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> Manifest:
+    """The documents/<source> artifacts and the mixture/plan over them; `texts` replaces texts by document."""
     inputs: dict[str, str] = {}
     planned: list[Mapping[str, Any]] = []
     for source, rows in sources(store).items():
+        for entry in rows:
+            entry["text"] = texts.get(entry["document_id"], entry["text"])
         with store.writer(f"documents/{source}") as writer, writer.open("documents.parquet") as sink:
             write_table(sink, DOCUMENTS, rows, ["document_id"])
         inputs[writer.manifest.name] = writer.manifest.version
