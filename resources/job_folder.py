@@ -7,7 +7,7 @@
     JOBS/<key>/service.json         by a service, when it is ready
     JOBS/<key>/follower.json        by whoever follows the job, until it has seen the end: what a killed
                                     follower leaves behind tells the orphan sensor whom to bring back
-    JOBS/<key>/attempts/N/log.txt   everything that attempt N said
+    JOBS/<key>/attempts/N/log.txt   what attempt N said; beyond 64 MiB it starts again, after log.1.txt
     JOBS/<key>/attempts/N/cancel    exists once somebody asked attempt N to end
     JOBS/<key>/lock, submit.lock    flocks: one supervisor, one submitter at a time
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -27,6 +28,8 @@ START_SECONDS = 30.0
 """How long a new supervisor may take to say that it is there."""
 HEARTBEAT_STALE_SECONDS = 30.0
 """A supervisor in another process namespace counts as dead when its heartbeat is older than this."""
+ATTEMPTS_KEPT = 20
+"""Of a job's earlier attempts: their logs, and what the record says of them."""
 _TAIL_BYTES = 64 * 1024
 _SUPERVISOR_MODULE = "training.supervise"
 
@@ -286,6 +289,7 @@ class LocalLauncher:
             )
         attempt = 1 if earlier is None else earlier.attempt + 1
         folder.attempt_folder(attempt).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder.attempt_folder(attempt - ATTEMPTS_KEPT - 1), ignore_errors=True)
         folder.cancel_file(attempt).unlink(missing_ok=True)
         for name in ("progress.json", "service.json", "heartbeat"):
             (directory / name).unlink(missing_ok=True)
@@ -300,7 +304,7 @@ class LocalLauncher:
                 cwd=str(program.cwd or PROJECT),
                 grace_seconds=self.grace_seconds,
                 submitted_at=time.time(),
-                attempts=() if earlier is None else (*earlier.attempts, _summary(earlier)),
+                attempts=() if earlier is None else (*earlier.attempts, _summary(earlier))[-ATTEMPTS_KEPT:],
             )
         )
         self._spawn_supervisor(folder, record, program)

@@ -56,7 +56,9 @@ class AnswerBook:
     def add(self, answer: Answer) -> None:
         """Remember an answer, and queue it for the disk."""
         self._remember(answer)
-        self._queue.append(answer)
+        # While the disk is full, no more wait for it than are remembered.
+        if len(self._queue) < self._kept:
+            self._queue.append(answer)
 
     def get(self, answer_id: str, key: str) -> Answer | None:
         """The answer of this id, if it was given to this key."""

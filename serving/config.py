@@ -78,6 +78,7 @@ class GatewayConfig:
     feedback_bytes: int = 64 * 2**20
     feedback_text_limit: int = 4_000
     trace_text_limit: int = 20_000
+    traces_limit: int = 4
     reload_seconds: float = 1.0
     repetition_detection: Mapping[str, int] = field(
         # A pattern of up to 32 tokens that stands six times in a row is a spiral, not an answer.

@@ -223,7 +223,16 @@ async def trace(state: State, exchange: Exchange) -> None:
         raise bad_request(f"text: at most {state.config.trace_text_limit} characters.", "text")
     route = choose_route(state, model)
     exchange.release = route.release.encode("latin-1", "replace")
-    found = await asyncio.to_thread(state.trace_text, route, text)
+    if state.traces >= state.config.traces_limit:
+        state.metrics.limited["in_flight"].inc()
+        raise ApiError(
+            503, "Too many traces are under way here. Try again soon.", code="overloaded", retry_after=1
+        )
+    state.traces += 1
+    try:
+        found = await asyncio.to_thread(state.trace_text, route, text)
+    finally:
+        state.traces -= 1
     await exchange.reply_json(
         200, {"object": "trace", "id": answer_id, "release": route.release, "text": text, **found}
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from resources.job_folder import announce_service
 from serving.config import GatewayConfig
@@ -27,6 +28,7 @@ from serving.sockets import LOOPBACK, listen
 from serving.state import State
 
 DEFAULT_PORT = 8137
+HEAD_LIMIT = 64 * 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,15 +57,41 @@ class Server(uvicorn.Server):
         yield
 
 
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's, with a bound on the request line and headers: its parser takes them without end."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._in_head, self._head_bytes, self._ended = True, 0, 0
+
+    def data_received(self, data: bytes) -> None:
+        ended = self._ended
+        super().data_received(data)
+        if self._in_head and ended == self._ended:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT and not self.transport.is_closing():
+                self.send_400_response("The request's head is too large.")
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head, self._ended = True, self._ended + 1
+        super().on_message_complete()
+
+
 def server_config(application: Gateway) -> uvicorn.Config:
     """uvicorn with the fast parser and loop, and nothing written per request."""
     return uvicorn.Config(
         application,  # type: ignore[arg-type]
-        http="httptools",
+        http=BoundedProtocol,
+        ws="none",
         lifespan="on",
         access_log=False,
         server_header=False,
-        log_level="warning",
+        # A warning for each malformed request would let anybody fill the log.
+        log_level="error",
         timeout_graceful_shutdown=5,
         timeout_keep_alive=65,
     )

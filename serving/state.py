@@ -47,6 +47,7 @@ class State:
         self.healthy: dict[str, bool] = {}
         self.problems: list[str] = []
         self.in_flight = 0
+        self.traces = 0
         self.release_header = b""
         self._ring = KeyRing(config.folder)
         self._load_vocabulary = load_vocabulary
@@ -120,7 +121,8 @@ class State:
             if problem not in self.problems:
                 log.error("%s", problem)
         self.problems = problems
-        self._mark = mark
+        # With a problem, again on the next turn: the store may only have been away for a while.
+        self._mark = None if problems else mark
         return True
 
     async def ask_health(self) -> None:

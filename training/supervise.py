@@ -34,6 +34,8 @@ from resources.processes import (
 HEARTBEAT_SECONDS = 2.0
 WAKE_SECONDS = 0.25
 LOCK_SECONDS = 10.0
+LOG_BYTES, LOG_KEPT = 64 << 20, 8 << 20
+"""A log that grows beyond the first starts again; its last bytes, as many as the second, go to log.1.txt."""
 NOT_MINE = 75
 """Exit status when another supervisor holds the job (EX_TEMPFAIL)."""
 
@@ -47,10 +49,27 @@ class Heart:
         self._folder = folder
         self._next = 0.0
 
-    def beat(self) -> None:
-        if time.monotonic() >= self._next:
+    def beat(self) -> bool:
+        """Whether it was time for one."""
+        due = time.monotonic() >= self._next
+        if due:
             self._next = time.monotonic() + HEARTBEAT_SECONDS
             self._folder.beat()
+        return due
+
+
+def bound_log(path: Path) -> None:
+    """Start a log again that has grown too long. Its writers append, so they go on at its new end."""
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+        if size <= LOG_BYTES:
+            return
+        with path.open("r+b") as log:
+            log.seek(size - LOG_KEPT)
+            # On a full disk the end is lost, and the disk is no longer full.
+            with contextlib.suppress(OSError):
+                path.with_name(f"{path.stem}.1{path.suffix}").write_bytes(log.read(LOG_KEPT))
+            log.truncate(0)
 
 
 @contextlib.contextmanager
@@ -154,7 +173,8 @@ def follow(
     def tick() -> None:
         nonlocal exit_code
         exit_code = reap_children().get(program.pid, exit_code)
-        heart.beat()
+        if heart.beat():
+            bound_log(folder.log_file(record.attempt))
 
     ended_by = ""
     while exit_code is None and not ended_by:

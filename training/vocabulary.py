@@ -126,7 +126,13 @@ class Vocabulary:
 
     def encode_text(self, text: str) -> list[int]:
         """Ids of a text: never a control token, never another modality's (see `without_lifted`)."""
-        return self.encoding.encode_ordinary(without_lifted(text))
+        try:
+            return self.encoding.encode_ordinary(without_lifted(text))
+        except BaseException as error:
+            # A run of several hundred thousand spaces overflows the engine of the pattern, in Rust: a panic.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ValueError(f"a text of {len(text):,} characters that cannot be cut into pieces") from None
 
     def encode_sequence(self, kind: str, letters: str) -> list[int]:
         """Ids of letters of "dna" or "protein" between control tokens; ValueError at a foreign letter."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from assets.documents.clean import clean_text
-from assets.documents.dispatch import opened
+from assets.documents.dispatch import is_plain, opened
 from assets.documents.language import choose_language, detect_language
 from assets.documents.parts import Part, RawItem, Rejection, Unreadable
 from assets.documents.schema import (
@@ -55,6 +55,9 @@ _SIMPLE = {
 }
 _SIMPLE_BYTES = 1 << 20
 _BYTES_PER_WORKER = 2 << 20
+_STORE_FAULTS = {"StoreError", "ObjectMissing", "ObjectDamaged"}
+# Input/output error, too many open files, no space, read-only, quota.
+_MACHINE_FAULT = re.compile(r"\[Errno (?:5|23|24|28|30|122)\]")
 Progress = Callable[[int, int], None]
 
 
@@ -98,6 +101,8 @@ def build_documents(
             for number, row in enumerate(trainable)
         ]
         pool = pool_for(compute, trainable)
+        if pool.workers == 0 < compute.workers and not all(_is_plain(store, row) for row in trainable):
+            pool = type(compute)(workers=1)  # something else under a plain name
         results = pool.map(partial(read_item, store, name), work, timeout_seconds=ITEM_TIMEOUT_SECONDS)
         with (
             writer.open("documents.parquet") as sink,
@@ -113,6 +118,7 @@ def build_documents(
                         writer.reference(sha256)
                     rejected += [_rejection(item_id, *r) for r in done.rejections]
                 else:
+                    refuse_own_faults(item_id, result)
                     rejected.append(_failure(item_id, result))
                 spool.unlink(missing_ok=True)
                 if progress:
@@ -171,7 +177,8 @@ def read_item(store: Store, source: str, work: Work) -> Done:
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.OSFile(work.spool, "wb") as sink, pa.ipc.new_stream(sink, DOCUMENTS, options=options) as spool:
         try:
-            with opened(item) as (plain, reader):
+            # Beside the spool, so that what a killed worker leaves goes with it.
+            with opened(item, Path(work.spool).parent) as (plain, reader):
                 for found in reader(plain):
                     if isinstance(found, Rejection):
                         rejections.append((found.part, found.reason, found.detail))
@@ -213,6 +220,11 @@ def _raw_item(store: Store, row: Mapping[str, Any]) -> RawItem:
         metadata=metadata if isinstance(metadata, dict) else {},
         fetch=store.object_path,
     )
+
+
+def _is_plain(store: Store, row: Mapping[str, Any]) -> bool:
+    with store.open_object(row["sha256"]) as file:
+        return is_plain(file.read(8192), row["media_type"] or "", row["url"] or "", row["modality"] or "")
 
 
 def _documents(
@@ -302,6 +314,17 @@ def scrub(detail: str, *paths: Path) -> str:
 
 def _rejection(item_id: str, part: str, reason: str, detail: str) -> dict[str, str]:
     return {"item_id": item_id, "part": part, "reason": reason, "detail": detail[:1000]}
+
+
+class MachineFault(Exception):
+    """The machine or the store failed, not the item: a table without it would pass for whole."""
+
+
+def refuse_own_faults(item_id: str, result: Any) -> None:
+    """Raise MachineFault where an item's failure is a full disk or a lost object."""
+    kind, message = str(getattr(result, "error_type", "")), str(getattr(result, "message", ""))
+    if kind in _STORE_FAULTS or _MACHINE_FAULT.match(message):
+        raise MachineFault(f"{item_id}: {kind}: {message}. Mend that, and materialize the documents again.")
 
 
 def _failure(item_id: str, result: Any) -> dict[str, str]:

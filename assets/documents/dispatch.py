@@ -11,6 +11,7 @@ import bz2
 import gzip
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from assets.documents.parts import RawItem, Reader, Unreadable
 
 MAX_DECOMPRESSED = 2 * 2**30
 _HEAD = 8192
+_PLAIN = {"plain", "markdown", "fasta", "dialogues"}
 
 _MAGIC = (
     (b"%PDF-", "pdf"),
@@ -221,17 +223,27 @@ _LOADERS: dict[str, Callable[[], Reader]] = {
 }
 
 
+def is_plain(head: bytes, media_type: str, url: str, modality: str) -> bool:
+    """Whether an item that starts with these bytes is read without a parser that may crash or swell."""
+    if head.startswith((b"\x1f\x8b", b"BZh")):
+        return False
+    try:
+        return detect(head[:_HEAD], media_type, url, modality) in _PLAIN
+    except Unreadable:
+        return True
+
+
 @contextmanager
-def opened(item: RawItem) -> Iterator[tuple[RawItem, Reader]]:
-    """The item, decompressed to a temporary file where it is gzip or bzip2, and its reader."""
+def opened(item: RawItem, folder: Path | None = None) -> Iterator[tuple[RawItem, Reader]]:
+    """The item, decompressed to a temporary file (in `folder`) where it is gzip or bzip2, and its reader."""
     with item.path.open("rb") as file:
         head = file.read(_HEAD)
     opener = gzip.open if head.startswith(b"\x1f\x8b") else bz2.open if head.startswith(b"BZh") else None
     if opener is None:
         yield item, reader_for(detect(head, item.media_type, item.url, item.modality))
         return
-    with tempfile.TemporaryDirectory(prefix="luca-") as folder:
-        path = Path(folder) / "item"
+    with tempfile.TemporaryDirectory(prefix="luca-", dir=folder) as place:
+        path = Path(place) / "item"
         _decompress(opener, item.path, path)
         inner = replace(item, path=path, media_type="", url=re.sub(r"\.(gz|bgz|bz2)$", "", item.url))
         with path.open("rb") as file:
@@ -248,5 +260,7 @@ def _decompress(opener: Callable[..., object], source: Path, target: Path) -> No
                 if size > MAX_DECOMPRESSED:
                     raise Unreadable("too_large", f"over {MAX_DECOMPRESSED} bytes when decompressed")
                 plain.write(chunk)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a full disk, not a fault of the item
         raise Unreadable("damaged", f"the compressed file cannot be read to its end: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -63,3 +64,10 @@ def return_a_lambda(x: int) -> object:
 def write_pid_and_sleep(file: str) -> None:
     Path(file).write_text(str(os.getpid()))
     time.sleep(600)
+
+
+def die_while_sending(size: int) -> bytes:
+    """A result of `size` bytes from a worker that is killed about when it is sent."""
+    if size > 1 << 20:
+        threading.Timer(0.002, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return bytes(size)

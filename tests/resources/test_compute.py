@@ -142,3 +142,9 @@ def test_workers_do_not_outlive_a_killed_caller(tmp_path: Path) -> None:
     while identify(worker) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_worker_that_is_killed_while_it_sends_blocks_nobody() -> None:
+    sizes = [(f"item-{n}", 20_000_000 if n % 4 == 0 else 8) for n in range(8)]
+    results = dict(LocalCompute(2).map(functions.die_while_sending, sizes))
+    assert all(results[name] == Success(bytes(8)) for name, size in sizes if size == 8)

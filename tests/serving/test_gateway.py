@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import time
 import urllib.request
 from dataclasses import replace
@@ -302,3 +304,37 @@ def test_secrets_stay_out_of_the_files(gateway: Running) -> None:
             assert gateway.key.encode() not in content, path
             assert b"my secret question" not in content, path
             assert path.stat().st_mode & 0o077 == 0 or path.suffix == ".lock", path
+
+
+def test_a_head_without_end_is_cut_off_and_a_long_body_is_not(gateway: Running) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: ")
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                connection.sendall(b"a" * 65_536)
+        answer = b""
+        with contextlib.suppress(OSError):
+            answer = connection.recv(4096)
+        assert b"200" not in answer[:20]
+    client = http.client.HTTPConnection(host, int(port), timeout=30)
+    for size in (200_000, 10, 240_000):
+        client.request(
+            "POST", "/v1/feedback", body=b" " * size, headers={"Authorization": f"Bearer {gateway.key}"}
+        )
+        response = client.getresponse()
+        assert (response.status, b"not JSON" in response.read()) == (400, True)
+    client.close()
+
+
+def test_a_store_that_was_away_is_asked_again(
+    start_gateway: StartGateway, route: Route, tmp_path: Path
+) -> None:
+    away = tmp_path / "store"
+    running = start_gateway(replace(route, store=away.as_uri()))
+    assert b"vocabulary" in running.ask("/readyz")[2]
+    away.symlink_to(route.store.removeprefix("file://"))
+    deadline = time.monotonic() + 20
+    while running.ask("/readyz")[0] != 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running.ask("/readyz")[0] == 200

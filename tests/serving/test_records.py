@@ -79,3 +79,19 @@ def test_a_torn_line_spoils_only_itself(tmp_path: Path) -> None:
     append_lines(path, b'{"n": 1}\n{"n": 2')
     append_lines(path, b'{"n": 3}\n')
     assert [r["n"] for r in read_lines(path)] == [1, 3]
+
+
+def test_a_full_disk_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, lines: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    book = AnswerBook(tmp_path, kept=5, limit=10_000)
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.answers.append_lines", full)
+        for number in range(50):
+            book.add(answer(number))
+            with pytest.raises(OSError, match="No space"):
+                book.flush()
+    assert book.get("a49", "key") is not None
+    book.flush()
+    assert [line["id"] for line in read_lines(tmp_path / "answers.jsonl")] == [f"a{n}" for n in range(5)]

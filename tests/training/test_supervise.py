@@ -147,3 +147,19 @@ def test_end_all_reaches_processes_that_are_born_while_it_works() -> None:
     finally:
         child.kill()
     assert not send(below[0], signal.SIGTERM)
+
+
+def test_a_log_that_grows_too_long_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervise, "LOG_BYTES", 1000)
+    monkeypatch.setattr(supervise, "LOG_KEPT", 10)
+    path = tmp_path / "log.txt"
+    with path.open("ab", buffering=0) as log:
+        log.write(b"a" * 1000)
+        supervise.bound_log(path)
+        assert path.stat().st_size == 1000
+        log.write(b"the end")
+        supervise.bound_log(path)
+        log.write(b"goes on")
+    assert path.read_bytes() == b"goes on"
+    assert (tmp_path / "log.1.txt").read_bytes() == b"aaathe end"
+    supervise.bound_log(tmp_path / "none")

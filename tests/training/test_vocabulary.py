@@ -264,3 +264,8 @@ def test_transformers_loads_it_offline_and_its_chat_template_gives_our_ids(tmp_p
         assert loaded.decode(V.encode_text(text)) == text
     with pytest.raises(Exception, match="role must be one of"):
         loaded.apply_chat_template([{"role": "tool", "content": "x"}])
+
+
+def test_a_text_that_overflows_the_pattern_is_a_value_error():
+    with pytest.raises(ValueError, match="cannot be cut into pieces"):
+        V.encode_text(" \t" * 600_000 + "x")

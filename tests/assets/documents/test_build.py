@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 from assets.documents import build as building
 from assets.documents.build import build_documents, is_trainable, pool_for, scrub
 from assets.documents.checks import traceable, well_formed
+from assets.documents.dispatch import is_plain
 from assets.documents.parts import Part, RawItem
 from assets.documents.schema import DOCUMENTS
 from assets.tables import TableWriter, write_table
@@ -200,3 +202,38 @@ def test_tables_refuse_disorder_and_unknown_columns(tmp_path: Path) -> None:
         write_table(io.BytesIO(), REJECTED, [row, row | {"item_id": "a"}], ("item_id",))
     with pytest.raises(ValueError, match="unknown columns"):
         write_table(io.BytesIO(), REJECTED, [row | {"extra": 1}])
+
+
+def full_disk(store: Store, source: str, work: building.Work) -> building.Done:
+    """`read_item` on a full disk."""
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_no_fault_of_the_items(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = publish_source(store, [item_row(store, "calm", b"A calm text that is read.")])
+    monkeypatch.setattr(building, "read_item", full_disk)
+    with pytest.raises(building.MachineFault, match=r"test/calm: OSError: .*No space"):
+        documents(store, source)
+    assert store.head("documents/test") is None
+
+
+def test_a_bomb_under_a_plain_name_is_opened_in_a_worker(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+
+    class Noted(LocalCompute):
+        def map(self, *arguments: Any, **options: Any) -> Any:
+            used.append(self.workers)
+            return super().map(*arguments, **options)
+
+    source = publish_source(
+        store,
+        [item_row(store, "text", b"A calm text."), item_row(store, "bomb", gzip.compress(bytes(1 << 20)))],
+    )
+    with store.writer("documents/test") as writer:
+        building.build_documents(store, source, "test", Noted(2), writer)
+    assert used == [1]
+    assert is_plain(b"A calm text.", "text/plain", "", "text") and not is_plain(
+        b"%PDF-1.4", "text/plain", "", ""
+    )
