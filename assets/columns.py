@@ -102,6 +102,46 @@ TRACE_COLUMNS = {
     "end": "Byte after its last one",
 }
 
+# Tables that are not Parquet: name -> (type, meaning).
+
+TOKEN_COLUMNS = {
+    "bytes": (
+        "base64",
+        "Bytes that the token stands for; control tokens stand for none",
+    ),
+    "id": ("int64", "Id of the token; of two merges that fit, the lower id goes first"),
+}
+
+STEP_COLUMNS = {
+    "step": ("int64", "Step of the optimizer, from 1"),
+    "loss": ("float64", "Mean loss of the batch, nats a target token; null if not finite"),
+    "strata": ("object", "The same for each stratum in the batch"),
+    "grad_norm": ("float64", "Norm of the gradient before clipping; null if not finite"),
+    "learning_rate": ("float64", "Learning rate of the step"),
+    "targets": ("int64", "Tokens that the loss was taken on"),
+    "skipped": ("bool", "True if the step was left out, for a loss or gradient that is not finite"),
+    "quarantined": ("array of int64", "Windows of a skipped step whose loss is not finite, else all of them"),
+}
+
+PERPLEXITY_COLUMNS = {
+    "stratum": ("string", "Stratum of the held-out windows; all: every one"),
+    "windows": ("int64", "Held-out windows that were scored"),
+    "targets": ("int64", "Tokens that the loss was taken on"),
+    "loss": ("float64", "Mean loss, nats a token"),
+    "loss_low": ("float64", "Lower end of its 95% bootstrap interval"),
+    "loss_high": ("float64", "Upper end of its 95% bootstrap interval"),
+    "perplexity": ("float64", "e to the loss"),
+    "bits_per_byte": ("float64", "Loss in bits for each byte of text; null where there is no text"),
+    "uniform_loss": ("float64", "Loss of a guess that takes every token for equally likely"),
+}
+
+
+def plain_schema(columns: Mapping[str, tuple[str, str]]) -> dg.TableSchema:
+    """The schema of a table that is not Parquet."""
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name, kind, description=said) for name, (kind, said) in columns.items()]
+    )
+
 
 def table_schema(schema: pa.Schema, meanings: Mapping[str, str]) -> dg.TableSchema:
     """An Arrow schema as Dagster shows it, a description a column; KeyError for a column without one."""

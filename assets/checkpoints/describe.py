@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.columns import STEP_COLUMNS, plain_schema
 from assets.materialize import Verdict
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def describe(store: Store, manifest: Manifest) -> dict[str, Any]:
     config = json.loads(store.read_file(manifest, "config.json"))
     curve = base64.b64encode(store.read_file(manifest, "loss.png")).decode()
     metadata: dict[str, Any] = {
+        # Its table is figures.jsonl, a row a step.
+        "dagster/row_count": len(records),
+        "dagster/column_schema": plain_schema(STEP_COLUMNS),
         "loss_before": before,
         "loss_after": after,
         "steps": len(records),

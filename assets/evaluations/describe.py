@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.columns import PERPLEXITY_COLUMNS, plain_schema
 from assets.materialize import Verdict
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def describe(store: Store, manifest: Manifest) -> dict[str, Any]:
     card = read_card(store, manifest)
     overall = {stage: rows[-1] for stage, rows in card["perplexity"].items()}
     metadata: dict[str, Any] = {
+        # Its table is the perplexity of the instructed model, a row a stratum.
+        "dagster/row_count": len(card["perplexity"]["instructed"]),
+        "dagster/column_schema": plain_schema(PERPLEXITY_COLUMNS),
         "gate_passed": bool(card["passed"]),
         "perplexity_pretrained": overall["pretrained"]["perplexity"],
         "perplexity_instructed": overall["instructed"]["perplexity"],

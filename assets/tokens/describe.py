@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import numpy as np
 
-from assets.columns import TRACE_COLUMNS, WINDOW_COLUMNS, table_schema
+from assets.columns import TOKEN_COLUMNS, TRACE_COLUMNS, WINDOW_COLUMNS, plain_schema, table_schema
 from assets.tokens.planned import read_rows
 from training.shards import ShardReader, index_schema
 from training.trace_build import documents_schema
@@ -36,6 +36,7 @@ def describe_vocabulary(store: Store, manifest: Manifest) -> dict[str, Any]:
         rows.append([name, ids.start, ids.stop - 1, len(ids), " ".join(shown(vocabulary, i) for i in sample)])
     return {
         "dagster/row_count": vocabulary.size,
+        "dagster/column_schema": plain_schema(TOKEN_COLUMNS),
         "tokens": vocabulary.size,
         "modalities": md(table(["range", "first id", "last id", "ids", "some of them"], rows)),
         **{f"ids/{name}": len(ids) for name, ids in vocabulary.ranges.items()},

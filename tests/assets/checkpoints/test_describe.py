@@ -60,6 +60,8 @@ def test_a_sound_checkpoint_passes_and_is_described(tmp_path: Path) -> None:
     assert loss_fell(store, manifest).passed
     assert weights_load(store, manifest).passed, weights_load(store, manifest).description
     page = describe(store, manifest)
+    assert page["dagster/row_count"] == 3
+    assert record(1, 1.0).keys() <= {column.name for column in page["dagster/column_schema"].columns}
     assert page["loss_before"] == 5.0 and page["loss_after"] == 3.0 and page["tokens_learned"] == 30
     assert page["loss_curve"].value.startswith("![loss by step](data:image/png;base64,")
 

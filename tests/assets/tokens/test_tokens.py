@@ -86,6 +86,7 @@ def test_each_page_shows_rows_bytes_and_a_preview(made):
         name = event.asset_key.path[-1]
         assert metadata["dagster/row_count"].value > 0
         assert metadata["bytes"].value > 0
+        assert all(column.description for column in metadata["dagster/column_schema"].value.columns)
         table = metadata["modalities" if name == "vocabulary" else "preview"].value
         assert table.startswith("| ") and table.count("\n") >= 2
 
