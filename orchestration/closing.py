@@ -24,7 +24,7 @@ def print_closing(settings: Settings, recipe: str, option: str, seconds: float) 
     if release is None:
         raise click.ClickException(f"endpoint/release/{recipe} is not in {store.uri}")
     question = json.loads(store.read_file(release, "release.json"))["smoke"]["question"]
-    print_answer(console, settings, question)
+    print_answer(console, settings, store, question)
     card = store.head(f"evaluations/card/{recipe}")
     if card is not None:
         console.print(f"\nThe evaluation card   {shown_path(settings, card, 'card.html')}")
@@ -51,19 +51,26 @@ def artifact_table(store: Store) -> Table:
     return table
 
 
-def print_answer(console: Console, settings: Settings, question: str) -> None:
+def print_answer(console: Console, settings: Settings, store: Store, question: str) -> None:
     """Ask the served model over HTTP, then trace its answer by id, as any client would."""
     from orchestration.commands.ask import ask_gateway
+    from training.trace import trace
 
     answer = ask_gateway(settings, question)
     console.print("\nA small model that has learned a small collection by heart, asked over HTTP:")
     console.print(f"  Q  {question}")
     console.print(f"  A  {answer.text}", style="bold")
     console.print(f"  id {answer.id}, release {answer.release}")
-    if not answer.trace["spans"]:
-        raise click.ClickException("the answer has no verbatim passage in the training data")
-    console.print("Where the answer's longest passages stand in the training data:")
-    for span in answer.trace["spans"][:3]:
+    spans = answer.trace["spans"]
+    words = "Where the answer's longest passages stand in the training data:"
+    if not spans:
+        # Too short an answer, or words of the model's own: the question was trained on, at least.
+        spans = trace(store, question).to_dict()["spans"]
+        words = "The answer has no passage of 20 characters in the training data; the question has:"
+    if not spans:
+        raise click.ClickException("neither the answer nor its question can be traced to the training data")
+    console.print(words)
+    for span in spans[:3]:
         console.print(f"  “{shorten(span['text'], 90)}”")
         for place in span["places"][:2]:
             windows = ", ".join(f"{w['window']} in {w['shard']}" for w in place["windows"][:2])

@@ -71,7 +71,7 @@ def publish_checkpoint(
                     "targets": sum(r["targets"] for r in records),
                     "skipped_steps": sum(bool(r.get("skipped")) for r in records),
                     "parameters": sum(state.sizes),
-                    "seconds": round(sum(t["seconds"] for t in timings), 3),
+                    "training_seconds": round(sum(t["seconds"] for t in timings), 3),
                 }
             )
         checkpoint.delete_partials(store, spec)

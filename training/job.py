@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 if TYPE_CHECKING:
     from resources.manifest import Manifest
@@ -83,8 +86,12 @@ class JobSpec:
         return manifest
 
     def writer(self, store: Store) -> ArtifactWriter:
-        """The writer that publishes this job's artifact under its key."""
-        return store.writer(
+        """The writer that publishes this job's artifact under its key.
+
+        Its figures say how long this process has run, and the most memory that it and its like (one a
+        rank) held, if all held as much.
+        """
+        writer = store.writer(
             self.artifact,
             inputs=self.inputs,
             parameters=self.parameters,
@@ -93,6 +100,11 @@ class JobSpec:
             run=self.run,
             promote=False,  # the asset's checks decide what becomes current
         )
+        writer.figures["seconds"] = round(time.time() - psutil.Process().create_time(), 3)
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        writer.figures["peak_memory_bytes"] = peak_kib * 1024 * ranks
+        return writer
 
 
 class Progress:

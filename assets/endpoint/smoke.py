@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from serving.client import Client
 
 SPANS, PLACES = 5, 3
+TRACEABLE = 40  # characters of an answer; a passage needs 20
 
 
 class NoQuestionError(LookupError):
@@ -18,26 +19,30 @@ class NoQuestionError(LookupError):
 
 
 def choose_question(store: Store, card_manifest: Manifest, card: Mapping[str, Any]) -> str:
-    """The question of a trained dialogue; one that the card saw answered word for word, if there is one.
+    """The question of a trained dialogue, best one that the card saw answered word for word, and whose answer
+    is long enough to be traced.
 
     NoQuestionError if no trained dialogue begins with the user's question.
     """
     exact = {e["question"] for e in card.get("examples", []) if e.get("exact") and e.get("probe") == "recall"}
-    first: str | None = None
-    for question in trained_questions(store, card_manifest):
-        if question.strip() in exact:
-            return question
-        first = first or question
-    if first is None:
+    best: tuple[bool, bool] | None = None
+    chosen = ""
+    for question, answer in trained_questions(store, card_manifest):
+        merit = (question.strip() in exact, len(answer) >= TRACEABLE)
+        if best is None or merit > best:
+            best, chosen = merit, question
+        if all(merit):
+            break
+    if best is None:
         raise NoQuestionError(
             f"{card_manifest.name}: no trained dialogue begins with a question. "
             "Give the sources dialogues, or set smoke_question in the run's configuration."
         )
-    return first
+    return chosen
 
 
-def trained_questions(store: Store, card_manifest: Manifest) -> Iterator[str]:
-    """First user turns of the dialogues that stand in the card's shards, by table and document_id."""
+def trained_questions(store: Store, card_manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """First question and answer of the dialogues in the card's shards, by table and document_id."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -57,7 +62,8 @@ def trained_questions(store: Store, card_manifest: Manifest) -> Iterator[str]:
                 for row in batch.filter(pc.equal(batch["kind"], "dialogue")).to_pylist():
                     messages = row["messages"] or []
                     if row["document_id"] in trained and messages and messages[0]["role"] == "user":
-                        yield str(messages[0]["content"])
+                        answer = messages[1]["content"] if len(messages) > 1 else ""
+                        yield str(messages[0]["content"]), str(answer)
 
 
 def ask(client: Client, model: str, question: str) -> dict[str, Any]:
