@@ -113,9 +113,13 @@ class JobFolder:
         self.heartbeat_file.touch()
 
     def heartbeat_age(self) -> float | None:
-        """Seconds since the last heartbeat, or None before the first."""
+        """Seconds since the last heartbeat, or None before the first.
+
+        One in the future was stamped before the clock went back: how far, so that it does not count as new
+        until the clock has caught up.
+        """
         try:
-            return max(0.0, time.time() - self.heartbeat_file.stat().st_mtime)
+            return abs(time.time() - self.heartbeat_file.stat().st_mtime)
         except FileNotFoundError:
             return None
 

@@ -61,6 +61,7 @@ def row_of(
     payload = payload or Payload()
     stated = {k: v for k, v in (("sha256", item.sha256), ("md5", item.md5), ("bytes", item.size)) if v}
     metadata: dict[str, Any] = {**item.metadata, **payload.metadata}
+    metadata = {f"{k}_stated" if is_ours(k) else k: v for k, v in metadata.items()}
     if stated:
         metadata["stated"] = stated
     row = {
@@ -91,6 +92,11 @@ def row_of(
         "metadata": as_json(metadata),
     }
     return {name: storable(value) for name, value in row.items()}
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name in the metadata says something about what we hold: upstream must not say that."""
+    return name == RETRY or name.endswith("_sha256")
 
 
 def storable(value: Any) -> Any:

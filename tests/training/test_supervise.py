@@ -163,3 +163,11 @@ def test_a_log_that_grows_too_long_starts_again(tmp_path: Path, monkeypatch: pyt
     assert path.read_bytes() == b"goes on"
     assert (tmp_path / "log.1.txt").read_bytes() == b"aaathe end"
     supervise.bound_log(tmp_path / "none")
+
+
+def test_a_heartbeat_from_before_the_clock_went_back_is_old(tmp_path: Path) -> None:
+    folder = prepared(tmp_path / "k", "true")
+    folder.beat()
+    assert (folder.heartbeat_age() or 0) < 5
+    os.utime(folder.heartbeat_file, (time.time() + 3600,) * 2)
+    assert (folder.heartbeat_age() or 0) > 3000

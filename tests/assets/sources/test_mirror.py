@@ -219,3 +219,15 @@ def test_what_no_table_can_hold_does_not_reach_one() -> None:
     row = row_of(ENTRIES["essays"], Item("a\ud800", title="\udfff", metadata={"k": "\ud800"}), GATE, "live")
     assert (row["item_id"], row["title"], row["metadata"]) == ("essays/a?", "?", '{"k":"?"}')
     write_items(io.BytesIO(), [row])
+
+
+def test_upstream_does_not_say_what_we_hold() -> None:
+    stated = {"label_sha256": "0" * 64, "x_sha256": "none", "retry": True, "shelf": 7}
+    row = row_of(ENTRIES["essays"], Item("a", metadata=stated), GATE, "live") | {"sha256": "1" * 64}
+    assert objects_of(row) == ["1" * 64]
+    assert json.loads(row["metadata"]) == {
+        "label_sha256_stated": "0" * 64,
+        "x_sha256_stated": "none",
+        "retry_stated": True,
+        "shelf": 7,
+    }
