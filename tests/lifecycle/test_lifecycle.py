@@ -16,9 +16,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from deploy.local.stand import SAMPLE
 from resources.settings import PROJECT
 from resources.store import Store
 from tests.seaweed import Seaweed, seaweed
+from training.trace import trace
 
 pytestmark = pytest.mark.slow
 RECIPE = "tiny"
@@ -118,9 +120,27 @@ def test_what_is_forbidden_or_damaged_is_listed_and_in_no_shard(first: Run) -> N
         for document in row["document_ids"]  # type: ignore[attr-defined]
     }  # fmt: skip
     traced = {str(row["document_id"]) for row in table(store, "tokens/trace_index", "documents.parquet")}
-    assert trained
-    for documents in (trained, windows, traced):
+    held_out = {str(row["document_id"]) for row in table(store, "tokens/heldout", "documents.parquet")}
+    assert trained and held_out
+    for documents in (trained, windows, traced, held_out):
         assert not {document.rsplit("#", 1)[0] for document in documents} & set(barred)
+
+
+@pytest.mark.parametrize(
+    ("item", "words", "trained"),
+    [
+        ("essays/ethics-of-making-life.html", "Those who build cells from parts are sometimes told", False),
+        ("essays/all-rights-reserved-essay.html", "A lichen on a churchyard wall may be older than", False),
+        ("essays/no-licence-essay.html", "The word organism once meant organisation, the way", False),
+        ("private/diary.txt", "This page stands below a path that robots.txt closes", False),
+        ("essays/what-is-alive.html", "A definition of life can fail in two ways.", True),
+    ],
+)
+def test_no_words_of_what_is_forbidden_were_trained_on(
+    first: Run, item: str, words: str, trained: bool
+) -> None:
+    assert words in " ".join((SAMPLE / item).read_text().split())
+    assert any(words in span.text for span in trace(first.store, words).spans) is trained
 
 
 def test_the_held_out_documents_are_in_no_shard(first: Run) -> None:
