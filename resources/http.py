@@ -292,7 +292,7 @@ class HttpClient:
             try:
                 found = [target.host] if is_literal(target.host) else await resolve(target.host)
             except (OSError, UnicodeError):
-                return False
+                found = []  # behind a proxy names may resolve there only: asked once, it may take seconds
             self._inside[target.host] = any(
                 not ipaddress.ip_address(address.partition("%")[0]).is_global for address in found
             )
@@ -380,4 +380,9 @@ def start_of(body: bytes, length: int = 160) -> str:
 def default_folder() -> Path:
     """A private folder for partial downloads and slots: they outlive a killed process."""
     home = os.environ.get("LUCA_TRANSFERS")
-    return Path(home) if home else Path(tempfile.gettempdir()) / f"luca-transfers-{os.getuid()}"
+    if home:
+        return Path(home)
+    folder = Path(tempfile.gettempdir()) / f"luca-transfers-{os.getuid()}"
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
+        raise PermissionError(f"{folder} is another user's: set LUCA_TRANSFERS to a folder of your own")
+    return folder

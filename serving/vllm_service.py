@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if ended else (status or 1)
     finally:
         end_process(engine)
+        # Every release has a folder of its own: copies of weights would gather.
+        model.with_name(model.name + ".done").unlink(missing_ok=True)
+        shutil.rmtree(model, ignore_errors=True)
 
 
 def checkout(store: Any, manifest: Any, target: Path) -> Path:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.http import HttpClient, retry_after
+from resources.http import HttpClient, default_folder, retry_after
 from resources.http_errors import BadResponse, DamagedPayload, Denied, Gone, TooLarge, Transient, Unreachable
 from resources.redact import redact
 from resources.spacing import Spacing, spacing_of
@@ -408,3 +409,12 @@ def test_what_killed_downloads_left_is_swept(tmp_path: Path) -> None:
     os.utime(old, (0, 0))
     sweep(tmp_path)
     assert not old.exists() and fresh.exists()
+
+
+def test_the_default_folder_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LUCA_TRANSFERS", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = default_folder()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(PermissionError, match="LUCA_TRANSFERS"):
+        default_folder()
