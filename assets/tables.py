@@ -83,7 +83,8 @@ def read_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file as dicts, a row group's slice in memory at a time."""
     file = pq.ParquetFile(source)
-    for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns) if columns else None):
+    wanted = list(columns) if columns else None
+    for batch in file.iter_batches(batch_size=batch_rows, columns=wanted, use_threads=False):
         yield from batch.to_pylist()
 
 

@@ -57,6 +57,10 @@ def main(context: click.Context, sample: Path | None) -> None:
         raise click.ClickException(str(error)) from error
     # Every folder of items has a home of its own: the commands look into that one.
     os.environ["LUCA_HOME"] = str(profile.home)
+    if sample is not None:
+        os.environ.setdefault("LUCA_CATALOG", str(profile.catalog))
+        if shared := os.environ.get("LUCA_STORE"):
+            os.environ["LUCA_STORE"] = f"{shared.rstrip('/')}/samples/{profile.name}"
     context.obj = profile
 
 

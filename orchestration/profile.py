@@ -101,7 +101,7 @@ def profile_for(sample: Path | None) -> Profile:
             items=folder,
             mapping="tests.golden.mapping",
             origin="http://golden.luca.test",
-            home=home / "golden",
+            home=home / "samples" / "golden",
             catalog=PROJECT / "tests" / "golden" / "catalog.yaml",
         )
     if (folder / "items.jsonl").is_file() and (folder / "catalog.yaml").is_file():
@@ -110,7 +110,7 @@ def profile_for(sample: Path | None) -> Profile:
             items=folder,
             mapping=None,
             origin="http://sample.luca.test",
-            home=home / folder.name,
+            home=home / "samples" / folder.name,
             catalog=folder / "catalog.yaml",
         )
     raise ValueError(

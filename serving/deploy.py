@@ -75,7 +75,13 @@ def ensure_engine(
 def ensure_gateway(launcher: LocalLauncher, folder: Path, say: Progress, port: int = DEFAULT_PORT) -> str:
     """URL of the gateway over `folder`, started if need be; one of older code is replaced."""
     key = GATEWAY + code_version(
-        "serving", "training.vocabulary", "training.alphabets", "training.trace", "resources.store"
+        "serving",
+        "training.vocabulary",
+        "training.alphabets",
+        "training.trace",
+        "training.trace_spans",
+        "training.suffix_array",
+        "resources",
     )
     for job in launcher.jobs():
         if job.key.startswith(GATEWAY) and job.key != key and job.active:

@@ -50,7 +50,8 @@ class WindowTable:
         import pyarrow.parquet as pq
 
         with store.open_file(manifest, "index.parquet") as file:
-            table = pq.read_table(file, columns=["window", "length", "stratum", "document_ids"])
+            names = ["window", "length", "stratum", "document_ids"]
+            table = pq.read_table(file, columns=names, use_threads=False, pre_buffer=False)
         return cls(
             window=table["window"].to_numpy().astype(np.int64),
             length=table["length"].to_numpy().astype(np.int64),
@@ -144,7 +145,7 @@ def stratum_weights(store: Store, plan: Manifest) -> dict[str, float]:
     import pyarrow.parquet as pq
 
     with store.open_file(plan, "strata.parquet") as file:
-        table = pq.read_table(file, columns=["stratum", "weight"])
+        table = pq.read_table(file, columns=["stratum", "weight"], use_threads=False, pre_buffer=False)
     return dict(zip(table["stratum"].to_pylist(), map(float, table["weight"].to_pylist()), strict=True))
 
 

@@ -194,7 +194,8 @@ def trained_documents(store: Store, shards: Manifest) -> set[str]:
     import pyarrow.parquet as pq
 
     with store.open_file(shards, "documents.parquet") as file:
-        return set(pq.read_table(file, columns=["document_id"])["document_id"].to_pylist())
+        table = pq.read_table(file, columns=["document_id"], use_threads=False, pre_buffer=False)
+    return set(table["document_id"].to_pylist())
 
 
 def data_facts(store: Store, plan: Manifest, shards: Manifest) -> dict[str, Any]:
@@ -202,7 +203,9 @@ def data_facts(store: Store, plan: Manifest, shards: Manifest) -> dict[str, Any]
     import pyarrow.parquet as pq
 
     with store.open_file(shards, "documents.parquet") as file:
-        table = pq.read_table(file, columns=["document_id", "stratum", "tokens"])
+        table = pq.read_table(
+            file, columns=["document_id", "stratum", "tokens"], use_threads=False, pre_buffer=False
+        )
     trained = set(table["document_id"].to_pylist())
     documents: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
@@ -212,7 +215,9 @@ def data_facts(store: Store, plan: Manifest, shards: Manifest) -> dict[str, Any]
     licences: Counter[str] = Counter()
     for tables in ancestors(store, plan):
         with store.open_file(tables, "documents.parquet") as file:
-            for batch in pq.ParquetFile(file).iter_batches(columns=["document_id", "licence"]):
+            for batch in pq.ParquetFile(file).iter_batches(
+                columns=["document_id", "licence"], use_threads=False
+            ):
                 columns = batch.to_pydict()
                 for document, licence in zip(columns["document_id"], columns["licence"], strict=True):
                     if document in trained:

@@ -235,7 +235,9 @@ class ShardReader:
 
         names = ["window", "offset", "length", "shard", "member", "stratum"]
         with self.store.open_file(self.manifest, INDEX_FILE) as file:
-            table = pq.read_table(file, columns=names, read_dictionary=names[3:])
+            table = pq.read_table(
+                file, columns=names, read_dictionary=names[3:], use_threads=False, pre_buffer=False
+            )
         numbers = {name: table[name].to_numpy().astype(np.int64) for name in names[:3]}
         return {**numbers, **{name: table[name].to_numpy() for name in names[3:]}}
 
@@ -282,7 +284,8 @@ class ShardReader:
         import pyarrow.parquet as pq
 
         with self.store.open_file(self.manifest, INDEX_FILE) as file:
-            return pq.read_table(file, columns=["document_ids", "starts", "ends", "document_offsets"])
+            names = ["document_ids", "starts", "ends", "document_offsets"]
+            return pq.read_table(file, columns=names, use_threads=False, pre_buffer=False)
 
     def _source(self, shard: int) -> mmap.mmap | BinaryIO:
         source = self._open.pop(shard, None)

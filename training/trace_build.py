@@ -56,7 +56,7 @@ class DocumentWindows:
 
         columns = ["window", "shard", "document_ids", "starts", "ends", "document_offsets"]
         with reader.store.open_file(reader.manifest, INDEX_FILE) as file:
-            table = pq.read_table(file, columns=columns)
+            table = pq.read_table(file, columns=columns, use_threads=False, pre_buffer=False)
         number = {name: place for place, name in enumerate(reader.shards)}
         gathered: dict[str, list[tuple[int, int, int, int]]] = {}
         for batch in table.to_batches(4096):

@@ -58,7 +58,7 @@ def trained_questions(store: Store, card_manifest: Manifest) -> Iterator[tuple[s
     for tables in ancestors(store, plan):
         with store.open_file(tables, "documents.parquet") as file:
             parquet = pq.ParquetFile(file)
-            for batch in parquet.iter_batches(columns=["document_id", "kind", "messages"]):
+            for batch in parquet.iter_batches(columns=["document_id", "kind", "messages"], use_threads=False):
                 for row in batch.filter(pc.equal(batch["kind"], "dialogue")).to_pylist():
                     messages = row["messages"] or []
                     if row["document_id"] in trained and messages and messages[0]["role"] == "user":

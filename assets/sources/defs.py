@@ -36,7 +36,7 @@ def stage_definitions(settings: Settings) -> dg.Definitions:
 
 
 def pool_of(entry: Entry) -> str:
-    """One pool per upstream host: sources of a host do not run into each other's rate."""
+    """One pool per upstream host, so that an operator can bound it; the rate is kept by the HTTP client."""
     return "upstream_" + re.sub(r"[^A-Za-z0-9]+", "_", entry.host)
 
 

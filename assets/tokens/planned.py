@@ -78,7 +78,8 @@ def read_rows(
 
     with store.open_file(manifest, name) as file:
         parquet = pq.ParquetFile(file)
-        for batch in parquet.iter_batches(BATCH_ROWS, columns=None if columns is None else list(columns)):
+        wanted = None if columns is None else list(columns)
+        for batch in parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
             yield from batch.to_pylist()
 
 
