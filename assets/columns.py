@@ -30,7 +30,7 @@ SHARED = {
 
 ITEM_COLUMNS = {
     **SHARED,
-    "item_id": "<entry>/<id upstream>",
+    "item_id": "The entry, /, the id upstream",
     "upstream_version": "Version or revision that upstream gives it",
     "etag": "HTTP ETag: the next refresh asks whether it still holds",
     "last_modified": "HTTP Last-Modified, for the same use",
@@ -49,7 +49,7 @@ ITEM_COLUMNS = {
 
 DOCUMENT_COLUMNS = {
     **SHARED,
-    "document_id": "<item_id>#<part>",
+    "document_id": "The item's id, #, the part's number",
     "item_id": "Source item that it was read from",
     "kind": "document or dialogue",
     "text": "Clean text; letters of dna and protein; null for image and audio",
