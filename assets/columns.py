@@ -75,7 +75,7 @@ DECISION_COLUMNS = {
 PLAN_COLUMNS = {
     **SHARED,
     "document_id": "A kept document",
-    "stratum": "<modality>/<domain>, or dialogue/<domain>: what weights are given to",
+    "stratum": "MODALITY/DOMAIN, or dialogue/DOMAIN: what weights are given to",
     "split": "train, or heldout: evaluated on, never trained on",
     "cluster": "Group of duplicates: all of a group go to one split",
 }
@@ -86,7 +86,7 @@ WINDOW_COLUMNS = {
     "member": "Member of the tar: an .npy array of windows x length",
     "offset": "Byte in the tar at which the window's ids begin",
     "length": "Tokens before the padding",
-    "stratum": "<modality>/<domain>, or dialogue/<domain>",
+    "stratum": "MODALITY/DOMAIN, or dialogue/DOMAIN",
     "document_ids": "Documents in the window, in order",
     "starts": "First token of each of them in the window",
     "ends": "Token after its last one in the window",
