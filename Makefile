@@ -42,7 +42,7 @@ format: setup  ## let ruff format and sort
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format --quiet .
 
 bench: setup  ## benchmarks beside their peers
-	@for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file; done
+	@for file in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$file .py); done
 
 clean:  ## remove the store, the instance and the caches (not .venv)
 	@rm -rf .luca build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
