@@ -27,10 +27,10 @@ down: setup  ## stop what the demo left serving
 	@$(BIN)/luca $(if $(SAMPLE),--sample $(SAMPLE)) down
 
 test: setup  ## the quick suite
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -rs -m "not slow" $(PYTEST_ARGS)
 
 test-slow: setup  ## the slow suite: torchrun, vLLM, whole lifecycles
-	@$(BIN)/python -m pytest -m slow --timeout 1800 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -rs -m slow --timeout 1800 $(PYTEST_ARGS)
 
 lint: setup  ## ruff, mypy (strict), import-linter
 	@$(BIN)/ruff check .
