@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from serving.config import GatewayConfig, Route
 from serving.errors import bad_request
-from serving.readable import readable
+from training.alphabets import lowered
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 # Fields of OpenAI's API that change nothing of the answer: taken and left.
@@ -241,7 +241,7 @@ def read_completion(data: bytes) -> Completion:
         usage = value["usage"]
         reason = choice["finish_reason"]
         return Completion(
-            text=readable(choice["text"]),
+            text=lowered(choice["text"]),
             finish_reason=FINISH.get(reason, "stop"),
             stop_detail=choice.get("stop_reason") if reason == "repetition" else None,
             prompt_tokens=int(usage["prompt_tokens"]),

@@ -11,7 +11,7 @@ from typing import Any
 
 from serving.chat import FINISH, usage_of
 from serving.config import Route
-from serving.readable import readable
+from training.alphabets import lowered
 
 DONE = b"data: [DONE]\n\n"
 EVENT_LIMIT = 1 << 20
@@ -51,7 +51,7 @@ def read_delta(data: bytes) -> Delta:
     try:
         if value["choices"]:
             choice = value["choices"][0]
-            text, reason = readable(choice["text"]), choice["finish_reason"]
+            text, reason = lowered(choice["text"]), choice["finish_reason"]
             detail = choice.get("stop_reason") if reason == "repetition" else None
         usage = value.get("usage")
         counts = (int(usage["prompt_tokens"]), int(usage["completion_tokens"])) if usage else None

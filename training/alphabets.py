@@ -121,3 +121,26 @@ def glue_tokens(sizes: dict[str, int]) -> list[bytes]:
         for place in range(0, size, BLOCK)
     ]
     return sorted({e[:2] for e in encoded}) + sorted({e[:3] for e in encoded})
+
+
+class _Shown(dict[int, str | int]):
+    """str.translate table: lifted letters to letters, lifted codes to ⟨number⟩, the rest unchanged."""
+
+    def __missing__(self, code: int) -> str | int:
+        if code in LOWER:
+            return LOWER[code]
+        for kind in ("image", "audio"):
+            place = code - BLOCKS[kind].start
+            if 0 <= place < BLOCKS[kind].size:
+                return f"⟨{place}⟩"
+        return code
+
+
+_SHOWN = _Shown()
+
+
+def lowered(text: str) -> str:
+    """For people: lifted letters as letters, lifted codes as ⟨number⟩; costs nothing where there are none."""
+    if text.isascii() or max(text) < "\U000f0000":
+        return text
+    return text.translate(_SHOWN)

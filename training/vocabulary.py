@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.alphabets import BLOCKS, LETTERS, LOWER, PATTERN, ROLES, lift_sequence, without_lifted
+from training.alphabets import LETTERS, PATTERN, ROLES, lift_sequence, lowered, without_lifted
 from training.codebooks import ImageShape, audio_frames, image_patches, quantise
 
 if TYPE_CHECKING:
@@ -178,23 +178,7 @@ class Vocabulary:
     def decode(self, ids: Sequence[int]) -> str:
         """For people: text and letters as they were, control tokens by name, codes as ⟨number⟩."""
         text = b"".join(self.token_bytes(int(i)) for i in ids).decode(errors="replace")
-        return text.translate(_SHOWN)
-
-
-class _Shown(dict[int, str | int]):
-    """str.translate table: lifted letters to letters, lifted codes to ⟨number⟩, the rest unchanged."""
-
-    def __missing__(self, code: int) -> str | int:
-        if code in LOWER:
-            return LOWER[code]
-        for kind in ("image", "audio"):
-            place = code - BLOCKS[kind].start
-            if 0 <= place < BLOCKS[kind].size:
-                return f"⟨{place}⟩"
-        return code
-
-
-_SHOWN = _Shown()
+        return lowered(text)
 
 
 def format_ranks(ranks: Mapping[bytes, int]) -> bytes:
